@@ -1,0 +1,97 @@
+"""Diagonal Gaussians: log densities, divergences, distances and a norm with a gradient at 0.
+
+Densities and divergences come from TensorFlow Probability; what it lacks (the 2-Wasserstein
+distance, a norm that can be differentiated at 0) is here. Everything is computed in float32 at
+least, whatever the precision of the networks, because differences of large log densities are
+meaningless in 16 bits. All logarithms are natural: densities and divergences are in nats.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+tfd = tfp.distributions
+
+
+class Gaussian(NamedTuple):
+    """The parameters of a batch of diagonal Gaussians Normal(mean, diag(stddev²)).
+
+    Attributes:
+        mean: (..., d) means.
+        stddev: (..., d) standard deviations, positive.
+    """
+
+    mean: tf.Tensor
+    stddev: tf.Tensor
+
+
+def _normal(gaussian):
+    mean, stddev = gaussian
+    return tfd.Normal(_at_least_float32(mean), _at_least_float32(stddev))
+
+
+def _at_least_float32(tensor):
+    tensor = tf.convert_to_tensor(tensor)
+    return tf.cast(tensor, tf.float32) if tensor.dtype.size < 4 else tensor
+
+
+def standard(like):
+    """Normal(0, I) with the shape and type of `like.mean`, a `Gaussian`."""
+    mean = _at_least_float32(like[0])
+    return Gaussian(tf.zeros_like(mean), tf.ones_like(mean))
+
+
+def log_density_by_unit(value, gaussian):
+    """log Normal(value_j; mean_j, stddev_j²) of each unit: shapes (..., d) -> (..., d), nats."""
+    return _normal(gaussian).log_prob(_at_least_float32(value))
+
+
+def kl_by_unit(first, second):
+    """KL(first_j ‖ second_j) of each unit: two (..., d) Gaussians -> (..., d), nats.
+
+    log(s₂/s₁) + (s₁² + (m₁ − m₂)²) / (2 s₂²) − 1/2.
+    """
+    return tfd.kl_divergence(_normal(first), _normal(second))
+
+
+def kl(first, second):
+    """KL(first ‖ second) of diagonal Gaussians: two (..., d) Gaussians -> (...), nats."""
+    return tf.reduce_sum(kl_by_unit(first, second), axis=-1)
+
+
+def squared_wasserstein2(first, second):
+    """Squared 2-Wasserstein distance ‖m₁ − m₂‖² + ‖s₁ − s₂‖²: two (..., d) Gaussians -> (...).
+
+    The closed form for commuting covariances, of which diagonal ones are a case.
+    """
+    differences = [
+        _at_least_float32(a) - _at_least_float32(b) for a, b in zip(first, second, strict=True)
+    ]
+    return tf.add_n([tf.reduce_sum(tf.square(difference), axis=-1) for difference in differences])
+
+
+def wasserstein2(first, second):
+    """2-Wasserstein distance √(‖m₁ − m₂‖² + ‖s₁ − s₂‖²): two (..., d) Gaussians -> (...).
+
+    Its gradient is taken to be 0 where the two coincide.
+    """
+    return safe_sqrt(squared_wasserstein2(first, second))
+
+
+def safe_sqrt(value):
+    """√value, with gradient 0 (not infinity, nor NaN further back) where `value` is 0."""
+    positive = value > 0
+    return tf.where(positive, tf.sqrt(tf.where(positive, value, tf.ones_like(value))), 0.0)
+
+
+def safe_norm(vectors):
+    """Euclidean norm over the last axis, (..., d) -> (...), with gradient 0 at the zero vector.
+
+    `tf.norm` has a NaN gradient there, and an attack starts from the zero distortion. Vectors are
+    scaled by their largest entry first, so that no square overflows or vanishes.
+    """
+    scale = tf.stop_gradient(tf.reduce_max(tf.abs(vectors), axis=-1, keepdims=True))
+    scale = tf.where(scale > 0, scale, tf.ones_like(scale))
+    squared = tf.reduce_sum(tf.square(vectors / scale), axis=-1)
+    return safe_sqrt(squared) * tf.squeeze(scale, -1)

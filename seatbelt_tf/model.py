@@ -1,0 +1,470 @@
+"""The Seatbelt-VAE family as one Keras model."""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from seatbelt_tf import checks, correlation, gaussians, networks, objectives, replicas
+
+LARGEST_DEPTH = len(networks.HIDDEN_SIZES)
+# Narrow initial posteriors let the latents carry information from the first step on; wide ones
+# (stddev 1) drown it in noise and the model starts on a long plateau (docs/decisions.md).
+INITIAL_POSTERIOR_STDDEV = 0.1
+INITIAL_PRIOR_STDDEV = 1.0
+TRAINING, EVALUATION, ON_REQUEST, PRIOR = range(4)
+
+
+class Inference(NamedTuple):
+    """What the model infers of a batch of images; every field has one entry a layer, bottom first.
+
+    Attributes:
+        posteriors: `Gaussian`s of (M, d_i): q(z^1 | x), q(z^(i+1) | z^i, x).
+        samples: (M, d_i) draws from them, each the ancestor of the next layer.
+        priors: `Gaussian`s of (M, d_i): p(z^i | z^(i+1)) at the samples; Normal(0, I) at the top.
+    """
+
+    posteriors: tuple
+    samples: tuple
+    priors: tuple
+
+
+@keras.saving.register_keras_serializable(package="seatbelt_tf")
+class SeatbeltVAE(keras.Model):
+    """A hierarchical VAE with penalised total correlation (Willetts et al., ICLR 2021).
+
+    p(x, z) = p(x | z^1 … z^L) Π_i p(z^i | z^(i+1)), p(z^L) = Normal(0, I)   (equation 3)
+    q(z | x) = q(z^1 | x) Π_i q(z^(i+1) | z^i, x)                            (equation 4)
+    training maximises E log p(x, z)/q(z | x) − (β − 1) TC(z^L)              (equation 9)
+
+    The members of the family:
+
+    | member | latent_dims | penalty | beta | likelihood_from |
+    |---|---|---|---|---|
+    | VAE | (d,) | tc | 1 | all |
+    | β-VAE | (d,) | kl | β | all |
+    | β-TCVAE | (d,) | tc | β | all |
+    | hierarchical VAE | (d_1 … d_L) | tc | 1 | all |
+    | Seatbelt-VAE | (d_1 … d_L) | tc | β | all |
+    | TC-penalised DLGM | (d_1 … d_L) | tc | β | bottom |
+
+    Images are float32, (M, H, W, C) in [-1, 1]. Calling the model gives the mean reconstruction
+    with every latent at its mean, (M, H, W, C), which is deterministic.
+
+    Example:
+        model = SeatbeltVAE(latent_dims=(48, 24, 12, 6), beta=6.0, dataset_size=len(images))
+        model.compile(optimizer="adam")
+        model.fit(images, batch_size=256, epochs=10)
+        (mean, stddev), *_ = model.encode(images[:8])      # each (8, 48)
+
+    Args:
+        image_shape: (H, W, C): square, a power of two from 32 on, one or three channels.
+        latent_dims: units by layer, bottom (nearest the data) first, one to five layers.
+        beta: β ≥ 0; 1 leaves the ELBO.
+        dataset_size: N, the number of training images; only `tc_estimator="mss"` needs it.
+        penalty: what β weighs: "tc" of the top layer, or "kl" of all layers (β-VAE).
+        likelihood_from: "all": p(x | z^1 … z^L); "bottom": p(x | z^1), the DLGM.
+        inference: "skip": q(z^(i+1) | z^i, x); "chain": q(z^(i+1) | z^i).
+        kl_estimator: "mixed", "sampled" or "analytic" (`objectives.divergences_by_unit`).
+        tc_estimator: "mws" or "mss" (`objectives.total_correlation`).
+        free_bits: nats a unit below which the batch mean of a lower layer's KL is not reduced.
+        likelihood_scale: standard deviation of p(x | z), pixels in [-1, 1].
+        seed: of the initial weights and of all noise in training.
+        **kwargs: `name` and `dtype` of `keras.Model`; dtype="mixed_bfloat16" keeps densities,
+            divergences and total correlation in float32.
+
+    Raises:
+        ValueError: any of these is out of range.
+    """
+
+    def __init__(
+        self,
+        image_shape=(64, 64, 1),
+        latent_dims=(48, 24, 12, 6),
+        beta=6.0,
+        dataset_size=None,
+        penalty="tc",
+        likelihood_from="all",
+        inference="skip",
+        kl_estimator="mixed",
+        tc_estimator="mws",
+        free_bits=0.125,
+        likelihood_scale=0.1,
+        seed=0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.image_shape = _image_shape(image_shape)
+        self.latent_dims = _latent_dims(latent_dims)
+        self.beta = checks.finite_number("beta", beta, minimum=0)
+        correlation.check_estimator(tc_estimator, dataset_size)
+        self.dataset_size = None if dataset_size is None else int(dataset_size)
+        self.penalty = checks.one_of("penalty", penalty, objectives.PENALTIES)
+        self.likelihood_from = checks.one_of("likelihood_from", likelihood_from, ("all", "bottom"))
+        self.inference = checks.one_of("inference", inference, ("skip", "chain"))
+        self.kl_estimator = checks.one_of("kl_estimator", kl_estimator, objectives.KL_ESTIMATORS)
+        self.tc_estimator = tc_estimator
+        self.free_bits = checks.finite_number("free_bits", free_bits, minimum=0)
+        self.likelihood_scale = checks.finite_number("likelihood_scale", likelihood_scale, above=0)
+        self.seed = _seed(seed)
+        self._make_networks()
+        self._make_metrics()
+        self.build((None, *self.image_shape))
+
+    @classmethod
+    def from_preset(cls, name, layers=4, beta=6.0, **options):
+        """A model of the paper's sizes for a dataset (appendix G, equations 44 to 47).
+
+        Args:
+            name: a dataset: one of `networks.PRESETS`.
+            layers: L, as many as the paper's list of latent sizes has at most.
+            beta: β.
+            **options: any other argument of the class.
+
+        Raises:
+            ValueError: unknown name, or more layers than sizes.
+        """
+        preset = networks.PRESETS[checks.one_of("preset", name, networks.PRESETS)]
+        layers = checks.positive_integer("layers", layers)
+        if layers > len(preset.latent_dims):
+            raise checks.invalid("layers", f"at most {len(preset.latent_dims)} for {name}", layers)
+        return cls(
+            **{
+                "image_shape": preset.image_shape,
+                "latent_dims": preset.latent_dims[-layers:],
+                "beta": beta,
+                **options,
+            }
+        )
+
+    def _make_networks(self):
+        policy, seed = self.dtype_policy, 1000 * self.seed
+        encoder, decoder, *others = (seed + 100 * place for place in range(2 + 3 * LARGEST_DEPTH))
+        posterior_seeds, prior_seeds, head_seeds = others[0::3], others[1::3], others[2::3]
+        self.encoder = networks.convolutional_encoder(self.image_shape, policy, encoder)
+        features = networks.filters_for(self.image_shape)[-1]
+        self.posterior_networks, self.posterior_heads = [], []
+        self.prior_networks, self.prior_heads = [], []
+        for layer, units in enumerate(self.latent_dims):
+            if layer > 0:
+                below = self.latent_dims[layer - 1]
+                width = networks.HIDDEN_SIZES[layer - 1]
+                inputs = below + features if self.inference == "skip" else below
+                self.posterior_networks.append(
+                    networks.conditional_mlp(inputs, width, policy, posterior_seeds[layer])
+                )
+                self.prior_networks.append(
+                    networks.conditional_mlp(units, width, policy, prior_seeds[layer])
+                )
+                self.prior_heads.append(
+                    networks.GaussianHead(below, INITIAL_PRIOR_STDDEV, head_seeds[layer] + 1)
+                )
+                self.prior_heads[-1].build((None, width))
+            self.posterior_heads.append(
+                networks.GaussianHead(units, INITIAL_POSTERIOR_STDDEV, head_seeds[layer])
+            )
+            self.posterior_heads[-1].build((None, width if layer else features))
+        inputs = sum(self.latent_dims) if self.likelihood_from == "all" else self.latent_dims[0]
+        self.decoder = networks.convolutional_decoder(inputs, self.image_shape, policy, decoder)
+
+    def _make_metrics(self):
+        names = ["loss", "elbo", "log_likelihood"]
+        names += [f"kl_layer_{layer + 1}" for layer in range(len(self.latent_dims))]
+        names += ["total_correlation"]
+        self._means = {name: keras.metrics.Mean(name=name) for name in names}
+
+    @property
+    def metrics(self):
+        """The running means shown while fitting, all in nats an image."""
+        return list(self._means.values())
+
+    def build(self, input_shape):
+        """Every layer is built by the constructor: the shape is checked, nothing is made."""
+        checks.images_spec(tf.TensorShape(input_shape), tf.float32, self.image_shape, "input")
+        self.built = True
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "image_shape": self.image_shape,
+            "latent_dims": self.latent_dims,
+            "beta": self.beta,
+            "dataset_size": self.dataset_size,
+            "penalty": self.penalty,
+            "likelihood_from": self.likelihood_from,
+            "inference": self.inference,
+            "kl_estimator": self.kl_estimator,
+            "tc_estimator": self.tc_estimator,
+            "free_bits": self.free_bits,
+            "likelihood_scale": self.likelihood_scale,
+            "seed": self.seed,
+        }
+
+    def call(self, inputs, training=False):
+        """The mean reconstruction with every latent at its mean: (M, H, W, C) -> the same."""
+        inference = self._infer(inputs, None, training)
+        return self._decode(inference.samples, training)
+
+    def encode(self, images):
+        """Posterior means and standard deviations by layer, ancestors at their means.
+
+        Args:
+            images: (M, H, W, C) in [-1, 1].
+
+        Returns:
+            A tuple of (mean, stddev) `Gaussian`s, (M, d_i) each, bottom layer first.
+
+        Raises:
+            ValueError: see `checks.images`.
+        """
+        return self._infer(checks.images(images, self.image_shape), None).posteriors
+
+    def infer(self, images, seed=0):
+        """Posteriors, samples drawn down the chain, and priors at those samples.
+
+        Args:
+            images: (M, H, W, C) in [-1, 1].
+            seed: the same seed and batch give the same draws.
+
+        Returns:
+            `Inference`.
+
+        Raises:
+            ValueError: see `checks.images`.
+        """
+        images = checks.images(images, self.image_shape)
+        return self._infer(images, self._noise(tf.shape(images)[0], ON_REQUEST, _seed(seed)))
+
+    def decode(self, latents):
+        """Mean images of latents of every layer.
+
+        Args:
+            latents: tuple of (M, d_i), bottom layer first.
+
+        Returns:
+            (M, H, W, C) float32; not clipped to [-1, 1].
+
+        Raises:
+            ValueError: another number of layers, or other shapes.
+        """
+        latents = [tf.cast(tf.convert_to_tensor(latent), tf.float32) for latent in latents]
+        expected = [tf.TensorShape([None, units]) for units in self.latent_dims]
+        if len(latents) != len(expected) or not all(
+            latent.shape.is_compatible_with(shape)
+            for latent, shape in zip(latents, expected, strict=True)
+        ):
+            raise checks.invalid(
+                "latents.shape",
+                f"one (M, d) tensor a layer, d in {self.latent_dims}",
+                [tuple(latent.shape) for latent in latents],
+            )
+        return self._decode(latents)
+
+    def sample(self, count, seed=0):
+        """Mean images of latents drawn from the prior: -> (count, H, W, C) float32.
+
+        Args:
+            count: how many.
+            seed: the same seed gives the same images.
+
+        Raises:
+            ValueError: `count` is not a positive integer.
+        """
+        count = checks.positive_integer("count", count)
+        noise = self._noise(count, PRIOR, _seed(seed))
+        latents = [noise[-1]]
+        for layer in reversed(range(len(self.latent_dims) - 1)):
+            prior = self._prior(layer, latents[0], False)
+            latents.insert(0, prior.mean + prior.stddev * noise[layer])
+        return self._decode(latents)
+
+    def elbo(self, images, seed=0):
+        """Evidence lower bound without penalty or free bits, from one draw of the latents.
+
+        Estimated with closed-form KL for the top layer and log-ratios at the samples below it
+        (all sampled when the model's kl_estimator is "sampled"): unbiased.
+
+        Args:
+            images: (M, H, W, C) in [-1, 1].
+            seed: the same seed and batch give the same draws.
+
+        Returns:
+            (M,) nats.
+
+        Raises:
+            ValueError: see `checks.images`.
+        """
+        images = checks.images(images, self.image_shape)
+        noise = self._noise(tf.shape(images)[0], ON_REQUEST, _seed(seed))
+        return self._objective(images, noise, training=False).elbo
+
+    def fit(self, x=None, *args, **kwargs):
+        """Trains the model on images: see `keras.Model.fit`.
+
+        Args:
+            x: (N, H, W, C) float array in [-1, 1], or a `tf.data.Dataset` of batches of them;
+                labels beside them are ignored.
+            *args: as Keras has them.
+            **kwargs: as Keras has them.
+
+        Raises:
+            ValueError: before the first step: wrong shape or type, no images, fewer images than
+                a batch, pixels that are not finite or not in [-1, 1].
+        """
+        self._check_data(x, kwargs.get("batch_size"), "x")
+        if kwargs.get("validation_data") is not None:
+            validation = kwargs["validation_data"]
+            is_pair = isinstance(validation, (tuple, list))
+            self._check_data(validation[0] if is_pair else validation, None, "validation_data")
+        return super().fit(x, *args, **kwargs)
+
+    def evaluate(self, x=None, *args, **kwargs):
+        """Mean ELBO and its parts over images: see `keras.Model.evaluate` and `fit`."""
+        self._check_data(x, None, "x")
+        return super().evaluate(x, *args, **kwargs)
+
+    def train_step(self, data):
+        """One update from a batch (on each replica, its part of the global batch)."""
+        images = self._batch(data)
+        noise = self._noise(tf.shape(images)[0], TRAINING, self.seed, self.optimizer.iterations)
+        with tf.GradientTape() as tape:
+            terms = self._objective(images, noise, training=True)
+            loss = self.optimizer.scale_loss(terms.loss)
+        gradients = tape.gradient(loss, self.trainable_variables)
+        self.optimizer.apply(gradients, self.trainable_variables)
+        return self._update_metrics(terms)
+
+    def test_step(self, data):
+        """The terms of the objective on a batch, without an update."""
+        images = self._batch(data)
+        # Images seen since the metrics were reset: other noise for every batch of one pass, the
+        # same noise in every pass.
+        seen = self._means["elbo"].count
+        noise = self._noise(tf.shape(images)[0], EVALUATION, self.seed, seen)
+        return self._update_metrics(self._objective(images, noise, training=False))
+
+    def _batch(self, data):
+        images, _, weights = keras.utils.unpack_x_y_sample_weight(data)
+        if weights is not None:
+            raise checks.invalid("sample_weight", "None: images are weighed equally", "weights")
+        checks.images_spec(images.shape, images.dtype, self.image_shape)
+        images = tf.cast(images, tf.float32)
+        checks.assert_pixels(images)
+        return images
+
+    def _check_data(self, data, batch_size, name):
+        if isinstance(data, tf.data.Dataset):
+            spec = data.element_spec
+            spec = spec[0] if isinstance(spec, tuple) else spec
+            checks.images_spec(spec.shape, spec.dtype, self.image_shape, name)
+            first = next(iter(data.take(1)), None)
+            if first is None:
+                raise checks.invalid(name, "at least one batch of images", "an empty dataset")
+            checks.images(first[0] if isinstance(first, tuple) else first, self.image_shape, name)
+        elif isinstance(data, (np.ndarray, tf.Tensor)):
+            images = checks.images(data, self.image_shape, name)
+            if batch_size is not None and len(images) < batch_size:
+                raise checks.invalid(
+                    name, f"at least as many images as batch_size={batch_size}", f"{len(images)}"
+                )
+        else:
+            raise checks.invalid(
+                name, "an array of images or a tf.data.Dataset", type(data).__name__
+            )
+
+    def _update_metrics(self, terms):
+        values = {
+            "loss": terms.loss * replicas.count(),
+            "elbo": terms.elbo,
+            "log_likelihood": terms.log_likelihood,
+            "total_correlation": terms.total_correlation,
+        }
+        values |= {f"kl_layer_{layer + 1}": kl for layer, kl in enumerate(terms.kl)}
+        for name, mean in self._means.items():
+            mean.update_state(values[name])
+        return {name: mean.result() for name, mean in self._means.items()}
+
+    def _objective(self, images, noise, training):
+        inference = self._infer(images, noise, training)
+        return objectives.evaluate_objective(
+            images,
+            inference,
+            self._decode(inference.samples, training),
+            beta=self.beta,
+            penalty=self.penalty,
+            likelihood_scale=self.likelihood_scale,
+            kl_estimator=self.kl_estimator,
+            tc_estimator=self.tc_estimator,
+            free_bits_minimum=self.free_bits,
+            dataset_size=self.dataset_size,
+        )
+
+    def _noise(self, rows, purpose, seed, step=0):
+        """Standard normal draws by layer, a function of purpose, seed, step and global row."""
+        key = tf.random.experimental.stateless_fold_in(
+            [tf.cast(seed, tf.int32), tf.cast(step, tf.int32)], purpose
+        )
+        keys = tf.random.experimental.stateless_split(key, len(self.latent_dims))
+        return tuple(
+            replicas.normal_noise(rows, units, key)
+            for units, key in zip(self.latent_dims, tf.unstack(keys), strict=True)
+        )
+
+    def _infer(self, images, noise, training=False):
+        """`Inference` with the given standard normal draws by layer, or at the means for None."""
+        features = self.encoder(images, training=training)
+        posteriors, samples = [], []
+        for layer, head in enumerate(self.posterior_heads):
+            hidden = features
+            if layer > 0:
+                hidden = tf.cast(samples[-1], features.dtype)
+                if self.inference == "skip":
+                    hidden = tf.concat([hidden, features], axis=1)
+                hidden = self.posterior_networks[layer - 1](hidden, training=training)
+            posterior = head(hidden)
+            posteriors.append(posterior)
+            draw = posterior.mean
+            if noise is not None:
+                draw += posterior.stddev * noise[layer]
+            samples.append(draw)
+        priors = [self._prior(layer, above, training) for layer, above in enumerate(samples[1:])]
+        priors.append(gaussians.standard(posteriors[-1]))
+        return Inference(tuple(posteriors), tuple(samples), tuple(priors))
+
+    def _prior(self, layer, above, training):
+        """p(z^i | z^(i+1)) for layer index i - 1: (M, d_(i+1)) -> `Gaussian` of (M, d_i)."""
+        return self.prior_heads[layer](self.prior_networks[layer](above, training=training))
+
+    def _decode(self, latents, training=False):
+        used = latents if self.likelihood_from == "all" else latents[:1]
+        return self.decoder(tf.concat(used, axis=1), training=training)
+
+
+def _image_shape(shape):
+    try:
+        height, width, channels = (int(size) for size in shape)
+    except (TypeError, ValueError):
+        height = width = channels = 0
+    if height != width or height < 32 or height & (height - 1) or channels not in (1, 3):
+        raise checks.invalid(
+            "image_shape", "(H, H, C) with H a power of two from 32 on and C 1 or 3", repr(shape)
+        )
+    return (height, width, channels)
+
+
+def _latent_dims(dims):
+    try:
+        sizes = tuple(checks.positive_integer("latent_dims", size) for size in dims)
+    except (TypeError, ValueError):
+        sizes = ()
+    if not 1 <= len(sizes) <= LARGEST_DEPTH:
+        raise checks.invalid("latent_dims", f"1 to {LARGEST_DEPTH} positive integers", repr(dims))
+    return sizes
+
+
+def _seed(seed):
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**20:
+        raise checks.invalid("seed", "an integer from 0 to 1048575", repr(seed))
+    return int(seed)

@@ -1,0 +1,171 @@
+"""Convolutional encoder and decoder, conditional MLPs, and the paper's sizes (appendix G).
+
+The encoder halves the image with 4×4 convolutions of stride 2 until 4×4 pixels (2×2 for 32×32
+images) are left and ends with one valid convolution over those; the decoder is its mirror image
+with a 1×1 transposed convolution in front. ReLU throughout; conditional MLPs have two hidden
+layers with batch normalisation and leaky ReLU.
+"""
+
+import math
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from seatbelt_tf.gaussians import Gaussian
+
+HIDDEN_SIZES = (1024, 512, 256, 128, 64)
+# A standard deviation below this makes log densities overflow the precision of float32.
+SMALLEST_STDDEV = 1e-4
+
+
+class Preset(NamedTuple):
+    """The paper's sizes for one dataset.
+
+    Attributes:
+        image_shape: (H, W, C).
+        latent_dims: units by layer of the deepest model, bottom first; L layers use the last L.
+    """
+
+    image_shape: tuple
+    latent_dims: tuple
+
+
+_SMALL, _LARGE = (96, 48, 24, 12, 6), (256, 128, 64, 32)
+# The paper gives sizes for dSprites, Chairs, 3D Faces and CelebA; the other RGB data take CelebA's.
+PRESETS = {
+    "sprites": Preset((64, 64, 1), _SMALL),
+    "dsprites": Preset((64, 64, 1), _SMALL),
+    "chairs": Preset((64, 64, 1), _SMALL),
+    "faces3d": Preset((64, 64, 1), _SMALL),
+    "celeb_a": Preset((64, 64, 3), _LARGE),
+    "cifar10": Preset((32, 32, 3), _LARGE),
+    "svhn_cropped": Preset((32, 32, 3), _LARGE),
+}
+
+
+def filters_for(image_shape):
+    """Filters of the encoder's convolutions by the paper's rule: (H, W, C) -> a tuple of ints.
+
+    {32, 32, 64, 64, 512} for one channel, {64, 64, 128, 128, 512} otherwise; images above 64×64
+    get further stages of the widest kind in front of the last.
+    """
+    narrow, wide = (32, 64) if image_shape[2] == 1 else (64, 128)
+    halvings = max(4, image_shape[0].bit_length() - 3)
+    return (narrow, narrow, *[wide] * (halvings - 2), 512)
+
+
+def convolutional_encoder(image_shape, dtype, seed):
+    """Features of images: (M, H, W, C) -> (M, 512), appendix G."""
+    *halving, last = filters_for(image_shape)
+    remaining = image_shape[0] >> len(halving)
+    stages = [(filters, 4, 2, "same") for filters in halving] + [(last, remaining, 1, "valid")]
+    layers = [
+        keras.layers.Conv2D(
+            filters,
+            size,
+            strides=stride,
+            padding=padding,
+            activation="relu",
+            kernel_initializer=keras.initializers.HeNormal(seed=seed + index),
+            dtype=dtype,
+        )
+        for index, (filters, size, stride, padding) in enumerate(stages)
+    ]
+    return keras.Sequential(
+        [keras.Input(image_shape), *layers, keras.layers.Flatten(dtype=dtype)],
+        name="convolutional_encoder",
+    )
+
+
+def convolutional_decoder(latent_dim, image_shape, dtype, seed):
+    """Mean image of concatenated latents: (M, d) -> (M, H, W, C) float32, appendix G."""
+    *halving, last = filters_for(image_shape)
+    remaining = image_shape[0] >> len(halving)
+    stages = [(last, 1, 1, "valid"), (halving[-1], remaining, 1, "valid")]
+    stages += [(filters, 4, 2, "same") for filters in (*halving[-2::-1], image_shape[2])]
+    layers, incoming = [], latent_dim
+    for index, (filters, size, stride, padding) in enumerate(stages):
+        is_output = index == len(stages) - 1
+        # Keras's He initialiser counts a transposed convolution's outputs as its inputs.
+        taps = (size // stride) ** 2 if padding == "same" else 1
+        stddev = ((1.0 if is_output else 2.0) / (taps * incoming)) ** 0.5
+        layers.append(
+            keras.layers.Conv2DTranspose(
+                filters,
+                size,
+                strides=stride,
+                padding=padding,
+                activation=None if is_output else "relu",
+                kernel_initializer=keras.initializers.RandomNormal(
+                    stddev=stddev, seed=seed + index
+                ),
+                dtype=dtype,
+            )
+        )
+        incoming = filters
+    return keras.Sequential(
+        [
+            keras.Input((latent_dim,)),
+            keras.layers.Reshape((1, 1, latent_dim), dtype=dtype),
+            *layers,
+            keras.layers.Activation("linear", dtype="float32"),
+        ],
+        name="convolutional_decoder",
+    )
+
+
+def conditional_mlp(input_dim, width, dtype, seed):
+    """Two hidden layers with batch normalisation and leaky ReLU: (M, input_dim) -> (M, width)."""
+    layers = []
+    for index in range(2):
+        initializer = keras.initializers.HeNormal(seed=seed + index)
+        layers += [
+            keras.layers.Dense(width, kernel_initializer=initializer, dtype=dtype),
+            keras.layers.BatchNormalization(synchronized=True, dtype=dtype),
+            keras.layers.LeakyReLU(dtype=dtype),
+        ]
+    return keras.Sequential([keras.Input((input_dim,)), *layers], name="conditional_mlp")
+
+
+class GaussianHead(keras.layers.Layer):
+    """A diagonal Gaussian from features: (M, f) -> `Gaussian` of (M, units), float32.
+
+    mean = W₁ h + b₁, stddev = softplus(W₂ h + b₂) + 1e-4.
+
+    Args:
+        units: number of units d.
+        initial_stddev: the standard deviation where W₂ h is 0, which sets the initial b₂.
+        seed: of the initial weights.
+    """
+
+    def __init__(self, units, initial_stddev, seed, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self.units = units
+        self.initial_stddev = initial_stddev
+        self.seed = seed
+        bias = math.log(math.expm1(initial_stddev - SMALLEST_STDDEV))
+        initializer = keras.initializers.GlorotNormal(seed=seed)
+        self.mean = keras.layers.Dense(units, kernel_initializer=initializer, dtype="float32")
+        self.raw_stddev = keras.layers.Dense(
+            units,
+            kernel_initializer="zeros",
+            bias_initializer=keras.initializers.Constant(bias),
+            dtype="float32",
+        )
+
+    def build(self, input_shape):
+        self.mean.build(input_shape)
+        self.raw_stddev.build(input_shape)
+
+    def call(self, features):
+        stddev = tf.nn.softplus(self.raw_stddev(features)) + SMALLEST_STDDEV
+        return Gaussian(self.mean(features), stddev)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "initial_stddev": self.initial_stddev,
+            "seed": self.seed,
+        }
