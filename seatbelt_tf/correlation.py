@@ -28,9 +28,8 @@ it acts like a β-VAE (Mathieu et al. 2019).
 
 import tensorflow as tf
 
-from seatbelt_tf import replicas
+from seatbelt_tf import checks, presets, replicas
 
-TC_ESTIMATORS = ("mws", "mss")
 # Log densities held at once when no block size is given; see benchmarks/total_correlation.py.
 BLOCK_ELEMENTS = 1 << 20
 
@@ -59,23 +58,19 @@ def total_correlation(samples, means, stddevs, dataset_size=None, estimator="mws
     samples, means, stddevs = (tf.convert_to_tensor(t) for t in (samples, means, stddevs))
     for name, tensor in (("samples", samples), ("means", means), ("stddevs", stddevs)):
         if tensor.shape.rank != 2 or not tensor.shape.is_compatible_with(samples.shape):
-            raise ValueError(
-                f"Invalid shape of {name}. Expected (M, d), the same for samples, means and "
-                f"stddevs. Received: {name}.shape={tuple(tensor.shape)}, "
-                f"samples.shape={tuple(samples.shape)}"
+            raise checks.invalid(
+                f"{name}.shape",
+                f"(M, d), the same for samples {tuple(samples.shape)}, means and stddevs",
+                tuple(tensor.shape),
             )
-    check_estimator(estimator, dataset_size)
+    presets.check_model_options({"tc_estimator": estimator, "dataset_size": dataset_size})
     rows = samples.shape[0]
     if dataset_size is not None and rows is not None and dataset_size < rows:
-        raise ValueError(
-            "Invalid value for dataset_size. Expected at least the number of samples, "
-            f"{rows}. Received: dataset_size={dataset_size}"
+        raise checks.invalid(
+            "dataset_size", f"at least {rows}, the number of samples", dataset_size
         )
-    if block_size is not None and (isinstance(block_size, bool) or int(block_size) < 1):
-        raise ValueError(
-            "Invalid value for block_size. Expected a positive integer or None. "
-            f"Received: block_size={block_size!r}"
-        )
+    if block_size is not None:
+        checks.positive_integer("block_size", block_size)
     own = tf.range(tf.shape(samples)[0])
     return _estimate(samples, means, stddevs, own, dataset_size, estimator, block_size)
 
@@ -88,26 +83,6 @@ def total_correlation_of_replica(samples, posterior, dataset_size, estimator):
     own = replicas.row_numbers(tf.shape(samples)[0])
     means, stddevs = (replicas.gather(tensor) for tensor in posterior)
     return _estimate(samples, means, stddevs, own, dataset_size, estimator, None)
-
-
-def check_estimator(estimator, dataset_size):
-    """Raises ValueError unless the estimator is known and has the dataset size that it needs."""
-    if estimator not in TC_ESTIMATORS:
-        raise ValueError(
-            f"Invalid value for tc_estimator. Expected one of {TC_ESTIMATORS}. "
-            f"Received: tc_estimator={estimator!r}"
-        )
-    if dataset_size is None:
-        if estimator == "mss":
-            raise ValueError(
-                "Invalid value for dataset_size. Expected the number of training images, which "
-                "tc_estimator='mss' needs. Received: dataset_size=None"
-            )
-    elif isinstance(dataset_size, bool) or dataset_size != int(dataset_size) or dataset_size < 1:
-        raise ValueError(
-            "Invalid value for dataset_size. Expected a positive integer or None. "
-            f"Received: dataset_size={dataset_size!r}"
-        )
 
 
 def _estimate(samples, means, stddevs, own, dataset_size, estimator, block_size):

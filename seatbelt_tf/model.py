@@ -6,9 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from seatbelt_tf import checks, correlation, gaussians, networks, objectives, replicas
+from seatbelt_tf import checks, gaussians, networks, objectives, pixels, presets, replicas
 
-LARGEST_DEPTH = len(networks.HIDDEN_SIZES)
 # Narrow initial posteriors let the latents carry information from the first step on; wide ones
 # (stddev 1) drown it in noise and the model starts on a long plateau (docs/decisions.md).
 INITIAL_POSTERIOR_STDDEV = 0.1
@@ -95,19 +94,25 @@ class SeatbeltVAE(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.image_shape = _image_shape(image_shape)
-        self.latent_dims = _latent_dims(latent_dims)
-        self.beta = checks.finite_number("beta", beta, minimum=0)
-        correlation.check_estimator(tc_estimator, dataset_size)
-        self.dataset_size = None if dataset_size is None else int(dataset_size)
-        self.penalty = checks.one_of("penalty", penalty, objectives.PENALTIES)
-        self.likelihood_from = checks.one_of("likelihood_from", likelihood_from, ("all", "bottom"))
-        self.inference = checks.one_of("inference", inference, ("skip", "chain"))
-        self.kl_estimator = checks.one_of("kl_estimator", kl_estimator, objectives.KL_ESTIMATORS)
-        self.tc_estimator = tc_estimator
-        self.free_bits = checks.finite_number("free_bits", free_bits, minimum=0)
-        self.likelihood_scale = checks.finite_number("likelihood_scale", likelihood_scale, above=0)
-        self.seed = _seed(seed)
+        options = presets.check_model_options(
+            {
+                "image_shape": image_shape,
+                "latent_dims": latent_dims,
+                "beta": beta,
+                "dataset_size": dataset_size,
+                "penalty": penalty,
+                "likelihood_from": likelihood_from,
+                "inference": inference,
+                "kl_estimator": kl_estimator,
+                "tc_estimator": tc_estimator,
+                "free_bits": free_bits,
+                "likelihood_scale": likelihood_scale,
+                "seed": seed,
+            }
+        )
+        self._options = tuple(options)
+        for name, value in options.items():
+            setattr(self, name, value)
         self._make_networks()
         self._make_metrics()
         self.build((None, *self.image_shape))
@@ -117,7 +122,7 @@ class SeatbeltVAE(keras.Model):
         """A model of the paper's sizes for a dataset (appendix G, equations 44 to 47).
 
         Args:
-            name: a dataset: one of `networks.PRESETS`.
+            name: a dataset: one of `presets.PRESETS`.
             layers: L, as many as the paper's list of latent sizes has at most.
             beta: β.
             **options: any other argument of the class.
@@ -125,14 +130,11 @@ class SeatbeltVAE(keras.Model):
         Raises:
             ValueError: unknown name, or more layers than sizes.
         """
-        preset = networks.PRESETS[checks.one_of("preset", name, networks.PRESETS)]
-        layers = checks.positive_integer("layers", layers)
-        if layers > len(preset.latent_dims):
-            raise checks.invalid("layers", f"at most {len(preset.latent_dims)} for {name}", layers)
+        preset = presets.preset_sizes(name, layers)
         return cls(
             **{
                 "image_shape": preset.image_shape,
-                "latent_dims": preset.latent_dims[-layers:],
+                "latent_dims": preset.latent_dims,
                 "beta": beta,
                 **options,
             }
@@ -140,7 +142,9 @@ class SeatbeltVAE(keras.Model):
 
     def _make_networks(self):
         policy, seed = self.dtype_policy, 1000 * self.seed
-        encoder, decoder, *others = (seed + 100 * place for place in range(2 + 3 * LARGEST_DEPTH))
+        encoder, decoder, *others = (
+            seed + 100 * place for place in range(2 + 3 * len(presets.HIDDEN_SIZES))
+        )
         posterior_seeds, prior_seeds, head_seeds = others[0::3], others[1::3], others[2::3]
         self.encoder = networks.convolutional_encoder(self.image_shape, policy, encoder)
         features = networks.filters_for(self.image_shape)[-1]
@@ -149,7 +153,7 @@ class SeatbeltVAE(keras.Model):
         for layer, units in enumerate(self.latent_dims):
             if layer > 0:
                 below = self.latent_dims[layer - 1]
-                width = networks.HIDDEN_SIZES[layer - 1]
+                width = presets.HIDDEN_SIZES[layer - 1]
                 inputs = below + features if self.inference == "skip" else below
                 self.posterior_networks.append(
                     networks.conditional_mlp(inputs, width, policy, posterior_seeds[layer])
@@ -181,26 +185,12 @@ class SeatbeltVAE(keras.Model):
 
     def build(self, input_shape):
         """Every layer is built by the constructor: the shape is checked, nothing is made."""
-        checks.images_spec(tf.TensorShape(input_shape), tf.float32, self.image_shape, "input")
+        pixels.check_spec(tf.TensorShape(input_shape), tf.float32, self.image_shape, "input")
         self.built = True
 
     def get_config(self):
         """The constructor's arguments."""
-        return {
-            **super().get_config(),
-            "image_shape": self.image_shape,
-            "latent_dims": self.latent_dims,
-            "beta": self.beta,
-            "dataset_size": self.dataset_size,
-            "penalty": self.penalty,
-            "likelihood_from": self.likelihood_from,
-            "inference": self.inference,
-            "kl_estimator": self.kl_estimator,
-            "tc_estimator": self.tc_estimator,
-            "free_bits": self.free_bits,
-            "likelihood_scale": self.likelihood_scale,
-            "seed": self.seed,
-        }
+        return {**super().get_config(), **{name: getattr(self, name) for name in self._options}}
 
     def call(self, inputs, training=False):
         """The mean reconstruction with every latent at its mean: (M, H, W, C) -> the same."""
@@ -217,9 +207,9 @@ class SeatbeltVAE(keras.Model):
             A tuple of (mean, stddev) `Gaussian`s, (M, d_i) each, bottom layer first.
 
         Raises:
-            ValueError: see `checks.images`.
+            ValueError: see `pixels.check_images`.
         """
-        return self._infer(checks.images(images, self.image_shape), None).posteriors
+        return self._infer(pixels.check_images(images, self.image_shape), None).posteriors
 
     def infer(self, images, seed=0):
         """Posteriors, samples drawn down the chain, and priors at those samples.
@@ -232,10 +222,12 @@ class SeatbeltVAE(keras.Model):
             `Inference`.
 
         Raises:
-            ValueError: see `checks.images`.
+            ValueError: see `pixels.check_images`.
         """
-        images = checks.images(images, self.image_shape)
-        return self._infer(images, self._noise(tf.shape(images)[0], ON_REQUEST, _seed(seed)))
+        images = pixels.check_images(images, self.image_shape)
+        return self._infer(
+            images, self._noise(tf.shape(images)[0], ON_REQUEST, checks.seed("seed", seed))
+        )
 
     def decode(self, latents):
         """Mean images of latents of every layer.
@@ -273,7 +265,7 @@ class SeatbeltVAE(keras.Model):
             ValueError: `count` is not a positive integer.
         """
         count = checks.positive_integer("count", count)
-        noise = self._noise(count, PRIOR, _seed(seed))
+        noise = self._noise(count, PRIOR, checks.seed("seed", seed))
         latents = [noise[-1]]
         for layer in reversed(range(len(self.latent_dims) - 1)):
             prior = self._prior(layer, latents[0], False)
@@ -294,10 +286,10 @@ class SeatbeltVAE(keras.Model):
             (M,) nats.
 
         Raises:
-            ValueError: see `checks.images`.
+            ValueError: see `pixels.check_images`.
         """
-        images = checks.images(images, self.image_shape)
-        noise = self._noise(tf.shape(images)[0], ON_REQUEST, _seed(seed))
+        images = pixels.check_images(images, self.image_shape)
+        noise = self._noise(tf.shape(images)[0], ON_REQUEST, checks.seed("seed", seed))
         return self._objective(images, noise, training=False).elbo
 
     def fit(self, x=None, *args, **kwargs):
@@ -349,22 +341,24 @@ class SeatbeltVAE(keras.Model):
         images, _, weights = keras.utils.unpack_x_y_sample_weight(data)
         if weights is not None:
             raise checks.invalid("sample_weight", "None: images are weighed equally", "weights")
-        checks.images_spec(images.shape, images.dtype, self.image_shape)
+        pixels.check_spec(images.shape, images.dtype, self.image_shape)
         images = tf.cast(images, tf.float32)
-        checks.assert_pixels(images)
+        pixels.assert_pixels(images)
         return images
 
     def _check_data(self, data, batch_size, name):
         if isinstance(data, tf.data.Dataset):
             spec = data.element_spec
             spec = spec[0] if isinstance(spec, tuple) else spec
-            checks.images_spec(spec.shape, spec.dtype, self.image_shape, name)
+            pixels.check_spec(spec.shape, spec.dtype, self.image_shape, name)
             first = next(iter(data.take(1)), None)
             if first is None:
                 raise checks.invalid(name, "at least one batch of images", "an empty dataset")
-            checks.images(first[0] if isinstance(first, tuple) else first, self.image_shape, name)
+            pixels.check_images(
+                first[0] if isinstance(first, tuple) else first, self.image_shape, name
+            )
         elif isinstance(data, (np.ndarray, tf.Tensor)):
-            images = checks.images(data, self.image_shape, name)
+            images = pixels.check_images(data, self.image_shape, name)
             if batch_size is not None and len(images) < batch_size:
                 raise checks.invalid(
                     name, f"at least as many images as batch_size={batch_size}", f"{len(images)}"
@@ -440,31 +434,3 @@ class SeatbeltVAE(keras.Model):
     def _decode(self, latents, training=False):
         used = latents if self.likelihood_from == "all" else latents[:1]
         return self.decoder(tf.concat(used, axis=1), training=training)
-
-
-def _image_shape(shape):
-    try:
-        height, width, channels = (int(size) for size in shape)
-    except (TypeError, ValueError):
-        height = width = channels = 0
-    if height != width or height < 32 or height & (height - 1) or channels not in (1, 3):
-        raise checks.invalid(
-            "image_shape", "(H, H, C) with H a power of two from 32 on and C 1 or 3", repr(shape)
-        )
-    return (height, width, channels)
-
-
-def _latent_dims(dims):
-    try:
-        sizes = tuple(checks.positive_integer("latent_dims", size) for size in dims)
-    except (TypeError, ValueError):
-        sizes = ()
-    if not 1 <= len(sizes) <= LARGEST_DEPTH:
-        raise checks.invalid("latent_dims", f"1 to {LARGEST_DEPTH} positive integers", repr(dims))
-    return sizes
-
-
-def _seed(seed):
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**20:
-        raise checks.invalid("seed", "an integer from 0 to 1048575", repr(seed))
-    return int(seed)

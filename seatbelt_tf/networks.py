@@ -7,41 +7,14 @@ layers with batch normalisation and leaky ReLU.
 """
 
 import math
-from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from seatbelt_tf.gaussians import Gaussian
 
-HIDDEN_SIZES = (1024, 512, 256, 128, 64)
 # A standard deviation below this makes log densities overflow the precision of float32.
 SMALLEST_STDDEV = 1e-4
-
-
-class Preset(NamedTuple):
-    """The paper's sizes for one dataset.
-
-    Attributes:
-        image_shape: (H, W, C).
-        latent_dims: units by layer of the deepest model, bottom first; L layers use the last L.
-    """
-
-    image_shape: tuple
-    latent_dims: tuple
-
-
-_SMALL, _LARGE = (96, 48, 24, 12, 6), (256, 128, 64, 32)
-# The paper gives sizes for dSprites, Chairs, 3D Faces and CelebA; the other RGB data take CelebA's.
-PRESETS = {
-    "sprites": Preset((64, 64, 1), _SMALL),
-    "dsprites": Preset((64, 64, 1), _SMALL),
-    "chairs": Preset((64, 64, 1), _SMALL),
-    "faces3d": Preset((64, 64, 1), _SMALL),
-    "celeb_a": Preset((64, 64, 3), _LARGE),
-    "cifar10": Preset((32, 32, 3), _LARGE),
-    "svhn_cropped": Preset((32, 32, 3), _LARGE),
-}
 
 
 def filters_for(image_shape):

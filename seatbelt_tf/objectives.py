@@ -8,13 +8,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from seatbelt_tf import gaussians, replicas
+from seatbelt_tf import checks, gaussians, replicas
 from seatbelt_tf.correlation import total_correlation, total_correlation_of_replica
+from seatbelt_tf.presets import KL_ESTIMATORS
 
 __all__ = ["ObjectiveTerms", "total_correlation"]
-
-KL_ESTIMATORS = ("mixed", "sampled", "analytic")
-PENALTIES = ("tc", "kl")
 
 
 class ObjectiveTerms(NamedTuple):
@@ -68,11 +66,7 @@ def divergences_by_unit(posteriors, priors, samples, estimator="mixed"):
     Returns:
         A tuple of (M, d_i) tensors, nats.
     """
-    if estimator not in KL_ESTIMATORS:
-        raise ValueError(
-            f"Invalid value for estimator. Expected one of {KL_ESTIMATORS}. "
-            f"Received: estimator={estimator!r}"
-        )
+    checks.one_of("estimator", estimator, KL_ESTIMATORS)
     top = len(samples) - 1
     terms = []
     for layer, (posterior, prior, sample) in enumerate(
@@ -91,9 +85,11 @@ def divergences_by_unit(posteriors, priors, samples, estimator="mixed"):
 def free_bits(divergence, minimum):
     """Σ_j max(minimum, mean over the batch of KL_j) (Kingma et al. 2016): (M, d) -> (), nats.
 
-    The mean is over the global batch when called in a replica context.
+    The mean is over the global batch when called in a replica context. A minimum of 0 leaves the
+    sum as it is: an estimate of a KL can be negative.
     """
-    return tf.reduce_sum(tf.maximum(replicas.global_mean(divergence), minimum))
+    means = replicas.global_mean(divergence)
+    return tf.reduce_sum(tf.maximum(means, minimum) if minimum > 0 else means)
 
 
 def evaluate_objective(
@@ -141,7 +137,7 @@ def evaluate_objective(
     )
     divergence_loss = tf.add_n(
         [free_bits(term, free_bits_minimum) for term in divergences[:-1]]
-        + [tf.reduce_sum(replicas.global_mean(divergences[-1]))]
+        + [free_bits(divergences[-1], 0.0)]
     )
     loss = -replicas.global_mean(likelihood)
     loss += divergence_loss * (beta if penalty == "kl" else 1.0)

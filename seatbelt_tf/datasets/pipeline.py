@@ -1,0 +1,174 @@
+"""From a dataset's name to batches: order, gather, scale, prefetch."""
+
+import operator
+import os
+
+import numpy as np
+
+from seatbelt_tf.datasets.order import batch_places
+from seatbelt_tf.datasets.registry import check, find
+
+
+def scale(images):
+    """Bytes to the model's range: x / 127.5 − 1, exactly within [−1, 1], also under XLA.
+
+    Args:
+      images: uint8, any shape (a tensor or an array).
+
+    Returns:
+      float32 tensor of the same shape.
+
+    Raises:
+      ValueError: another dtype (floats have been scaled already).
+    """
+    import tensorflow as tf
+
+    images = tf.convert_to_tensor(images)
+    if images.dtype != tf.uint8:
+        raise ValueError(
+            "Invalid value for images. Expected dtype uint8. "
+            f"Received: images of dtype {images.dtype.name}"
+        )
+    # Subtracting first is exact. The other way round, XLA multiplies by a rounded 1/127.5 and fuses
+    # the subtraction, and 255 comes out as 1.0000001.
+    return (tf.cast(images, tf.float32) - 127.5) / 127.5
+
+
+def _integer(name, value, minimum=None):
+    expected = "an integer" if minimum is None else f"an integer of at least {minimum}"
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or (minimum is not None and number < minimum):
+        raise ValueError(f"Invalid value for {name}. Expected {expected}. Received: {name}={value}")
+    return number
+
+
+def _choice(name, value, choices):
+    if value not in choices:
+        listed = ", ".join(str(choice) for choice in choices)
+        raise ValueError(
+            f"Invalid value for {name}. Expected one of {listed}. Received: {name}={value!r}"
+        )
+
+
+def load(
+    name: str,
+    split: str = "train",
+    *,
+    batch_size: int,
+    seed: int = 0,
+    image_size: int | None = None,
+    data_dir: str | os.PathLike | None = None,
+    with_labels: bool = False,
+    shuffle: bool | None = None,
+    repeat: bool = False,
+    drop_remainder: bool | None = None,
+    start_step: int = 0,
+    as_uint8: bool = False,
+):
+    """A dataset as batches of images in [−1, 1].
+
+    Nothing is ever downloaded: what is not prepared in `data_dir` is refused with the command that
+    prepares it.
+
+    Args:
+      name: one of `names()`.
+      split: "train", "validation" or "test".
+      batch_size: images a batch, M.
+      seed: of the shuffling; the splits do not depend on it.
+      image_size: height and width; None for the dataset's own. Smaller ones by area reduction.
+      data_dir: TFDS data directory; None for TFDS's default.
+      with_labels: pairs (images, labels) in place of images. Labels are int32: (M,) classes,
+        (M, 5) factor indices (sprites, dsprites) or (M, 40) attributes (celeb_a).
+      shuffle: None: only the train split. The order of epoch e depends on (seed, e) alone.
+      repeat: an endless stream of epochs in place of one epoch.
+      drop_remainder: leave out an epoch's last batch when it is smaller than the others. None: when
+        `repeat` or on the train split.
+      start_step: batches to skip. The stream goes on exactly as an uninterrupted one would after
+        so many batches; the skipped images are not touched.
+      as_uint8: leave the bytes as they are, for `scale` on the accelerator.
+
+    Returns:
+      `tf.data.Dataset` of float32 (M, H, W, C) in [−1, 1], or uint8 in 0 … 255.
+
+    Raises:
+      ValueError: unknown name or split, an unsupported `image_size`, a batch size, seed or start
+        step that is no integer or out of range, fewer images than a batch when the remainder is
+        dropped, `data_dir` missing, or the dataset not prepared in it. All before any image is
+        drawn.
+    """
+    source = find(name)
+    _choice("split", split, source.split_names)
+    batch_size = _integer("batch_size", batch_size, 1)
+    seed = _integer("seed", seed)
+    start_step = _integer("start_step", start_step, 0)
+    image_size = source.image_sizes[0] if image_size is None else image_size
+    _choice("image_size", image_size, source.image_sizes)
+    check(name, data_dir)
+    shuffle = split == "train" if shuffle is None else shuffle
+    if drop_remainder is None:
+        drop_remainder = repeat or split == "train"
+    size = source.info(data_dir).splits[split]
+    if not size:
+        raise ValueError(
+            f"Invalid value for split. Expected a split with images in this copy of {name}. "
+            f"Received: split={split!r}"
+        )
+    if drop_remainder and size < batch_size:
+        raise ValueError(
+            f"Invalid value for batch_size. Expected at most the {size} images in split {split!r} "
+            f"of {name}. Received: batch_size={batch_size}"
+        )
+    places, steps = batch_places(
+        size, batch_size, seed=seed, shuffle=shuffle, drop_remainder=drop_remainder
+    )
+    if not repeat and start_step > steps:
+        raise ValueError(
+            f"Invalid value for start_step. Expected at most the {steps} batches of one epoch, or "
+            f"repeat=True. Received: start_step={start_step}"
+        )
+    contents = source.open(split, image_size, data_dir)
+    return _stream(
+        contents,
+        places,
+        range(start_step, steps) if not repeat else start_step,
+        with_labels=with_labels,
+        static_batch=batch_size if drop_remainder else None,
+        as_uint8=as_uint8,
+    )
+
+
+def _stream(contents, places, steps, *, with_labels, static_batch, as_uint8):
+    """The `tf.data.Dataset`; `steps` is a range of steps, or the first of endlessly many."""
+    import tensorflow as tf
+
+    probe = np.zeros(1, np.int64)
+    image_shape = (static_batch, *contents.images(probe).shape[1:])
+    label_shape = (static_batch, *contents.labels(probe).shape[1:])
+
+    def fetch(step):
+        wanted = places(step)
+        images = np.ascontiguousarray(contents.images(wanted))
+        return (images, contents.labels(wanted)) if with_labels else images
+
+    def shaped(step):
+        if not with_labels:
+            return tf.ensure_shape(tf.numpy_function(fetch, [step], tf.uint8), image_shape)
+        images, labels = tf.numpy_function(fetch, [step], (tf.uint8, tf.int32))
+        return tf.ensure_shape(images, image_shape), tf.ensure_shape(labels, label_shape)
+
+    def scaled(images, *labels):
+        return (scale(images), *labels) if labels else scale(images)
+
+    if isinstance(steps, range):
+        dataset = tf.data.Dataset.range(steps.start, steps.stop)
+    else:
+        dataset = tf.data.Dataset.counter(steps)
+    dataset = dataset.map(shaped)
+    if not as_uint8:
+        dataset = dataset.map(scaled)
+    return dataset.prefetch(tf.data.AUTOTUNE)

@@ -1,0 +1,76 @@
+"""Checks of images: before training, at the public methods, and inside every training step."""
+
+import tensorflow as tf
+
+from seatbelt_tf import checks
+
+# Rounding in a user's own preprocessing may pass ±1 by a few units in the last place.
+RANGE_TOLERANCE = 1e-4
+
+
+def check_spec(shape, dtype, image_shape, name="images"):
+    """Raises ValueError unless a tensor of this shape and type can hold images of `image_shape`.
+
+    Args:
+        shape: a `tf.TensorShape`, None for unknown sizes.
+        dtype: its `tf.DType`.
+        image_shape: (H, W, C).
+        name: what to call the tensor in the message.
+    """
+    expected = f"(M, {', '.join(map(str, image_shape))})"
+    if not dtype.is_floating:
+        raise checks.invalid(
+            f"{name}.dtype", "floating-point pixels in [-1, 1] (x / 127.5 - 1)", dtype.name
+        )
+    if not tf.TensorShape([None, *image_shape]).is_compatible_with(shape):
+        raise checks.invalid(f"{name}.shape", expected, "?" if shape.rank is None else tuple(shape))
+
+
+def check_images(values, image_shape, name="images"):
+    """Images as a float32 tensor, after checking all that can be checked.
+
+    Args:
+        values: anything that converts to a (M, H, W, C) floating-point tensor.
+        image_shape: (H, W, C).
+        name: what to call the tensor in a message.
+
+    Returns:
+        (M, H, W, C) float32.
+
+    Raises:
+        ValueError: wrong rank, size or channels, integers, no images, pixels that are not finite
+            or not in [-1, 1] (the last three for eager values only).
+    """
+    values = tf.convert_to_tensor(values)
+    check_spec(values.shape, values.dtype, image_shape, name)
+    values = tf.cast(values, tf.float32)
+    if hasattr(values, "numpy"):
+        if values.shape[0] == 0:
+            raise checks.invalid(f"{name}.shape", "at least one image", tuple(values.shape))
+        unusable = tf.math.count_nonzero(~tf.math.is_finite(values))
+        if unusable:
+            raise checks.invalid(
+                name, "finite pixels", f"{unusable} pixels that are NaN or infinite"
+            )
+        lowest, highest = float(tf.reduce_min(values)), float(tf.reduce_max(values))
+        if lowest < -1 - RANGE_TOLERANCE or highest > 1 + RANGE_TOLERANCE:
+            raise checks.invalid(
+                name, "pixels in [-1, 1]", f"pixels from {lowest:g} to {highest:g}"
+            )
+    return values
+
+
+def assert_pixels(values):
+    """Inside a graph: stops the step with InvalidArgumentError unless pixels are in [-1, 1].
+
+    NaN fails the comparison too. XLA drops assertions.
+    """
+    in_range = tf.reduce_all(tf.abs(values) <= 1 + RANGE_TOLERANCE)
+    tf.debugging.Assert(
+        in_range,
+        [
+            "Invalid batch of images. Expected finite pixels in [-1, 1]. Received a range of",
+            tf.reduce_min(values),
+            tf.reduce_max(values),
+        ],
+    )

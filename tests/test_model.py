@@ -1,0 +1,272 @@
+"""The Keras model: the family, fitting, saving in another process, determinism, bad input."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from seatbelt_tf import SeatbeltVAE
+
+FAMILY = {
+    "VAE": {"latent_dims": (5,), "beta": 1.0},
+    "beta-VAE": {"latent_dims": (5,), "beta": 4.0, "penalty": "kl"},
+    "beta-TCVAE": {"latent_dims": (5,), "beta": 4.0},
+    "hierarchical VAE": {"latent_dims": (6, 4), "beta": 1.0},
+    "Seatbelt-VAE": {"latent_dims": (6, 5, 4, 3, 2), "beta": 4.0, "tc_estimator": "mss"},
+    "DLGM": {"latent_dims": (6, 4), "beta": 4.0, "likelihood_from": "bottom"},
+    "chain": {"latent_dims": (6, 4), "inference": "chain", "kl_estimator": "sampled"},
+}
+SHAPE = (32, 32, 1)
+
+
+def _images(count=16, shape=SHAPE, seed=0):
+    return np.random.default_rng(seed).uniform(-1, 1, (count, *shape)).astype(np.float32)
+
+
+def _model(**options):
+    options = {"image_shape": SHAPE, "latent_dims": (4, 3), "dataset_size": 16} | options
+    model = SeatbeltVAE(**options)
+    model.compile(optimizer="adam")
+    return model
+
+
+@pytest.mark.parametrize("member", FAMILY)
+def test_every_member_of_the_family_fits_predicts_saves_and_loads(member, tmp_path):
+    model, images = _model(**FAMILY[member]), _images()
+    layers = len(model.latent_dims)
+    history = model.fit(images, batch_size=8, epochs=1, verbose=0).history
+    kls = [f"kl_layer_{layer + 1}" for layer in range(layers)]
+    assert set(history) == {"loss", "elbo", "log_likelihood", "total_correlation", *kls}
+    assert all(np.isfinite(values).all() for values in history.values())
+    assert model.predict(images, verbose=0).shape == images.shape
+    encoded = model.encode(images)
+    assert [mean.shape for mean, _ in encoded] == [(16, units) for units in model.latent_dims]
+    reconstructions = model.decode([mean for mean, _ in encoded])
+    np.testing.assert_array_equal(reconstructions, model(images))
+    assert model.sample(3, seed=1).shape == (3, *SHAPE)
+
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    assert loaded.get_config() == model.get_config()
+    np.testing.assert_array_equal(loaded.elbo(images, seed=3), model.elbo(images, seed=3))
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 1), (64, 64, 3), (32, 32, 3), (128, 128, 1)])
+def test_networks_fit_every_image_shape(shape):
+    model = SeatbeltVAE(image_shape=shape, latent_dims=(3, 2))
+    assert model(_images(2, shape)).shape == (2, *shape)
+
+
+def test_filters_are_those_of_appendix_g():
+    for shape, encoder, decoder in (
+        ((64, 64, 1), (32, 32, 64, 64, 512), (512, 64, 64, 32, 32, 1)),
+        ((32, 32, 3), (64, 64, 128, 128, 512), (512, 128, 128, 64, 64, 3)),
+    ):
+        model = SeatbeltVAE(image_shape=shape, latent_dims=(3,))
+        for network, expected in ((model.encoder, encoder), (model.decoder, decoder)):
+            filters = [layer.filters for layer in network.layers if hasattr(layer, "filters")]
+            assert tuple(filters) == expected
+
+
+def test_presets_are_the_papers_sizes():
+    model = SeatbeltVAE.from_preset("celeb_a", layers=3, beta=20.0)
+    assert (model.image_shape, model.latent_dims, model.beta) == ((64, 64, 3), (128, 64, 32), 20)
+    assert SeatbeltVAE.from_preset("sprites", layers=5).latent_dims == (96, 48, 24, 12, 6)
+
+
+_LOAD = """
+import sys, keras, numpy as np
+model = keras.models.load_model(sys.argv[1])
+assert type(model).__name__ == "SeatbeltVAE", type(model)
+np.save(sys.argv[3], model(np.load(sys.argv[2])))
+"""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_saved_model_loads_in_another_process_without_custom_objects(dtype, tmp_path):
+    model, images = _model(dtype=dtype), _images()
+    model.fit(images, batch_size=8, epochs=1, verbose=0)
+    paths = [tmp_path / name for name in ("m.keras", "images.npy", "result.npy")]
+    model.save(paths[0])
+    np.save(paths[1], images)
+    subprocess.run([sys.executable, "-c", _LOAD, *map(str, paths)], check=True)
+    # Another process may split reductions otherwise; bfloat16 keeps about three digits.
+    tolerance = 1e-5 if dtype == "float32" else 3e-2
+    np.testing.assert_allclose(np.load(paths[2]), model(images), atol=tolerance)
+
+
+def test_mixed_precision_keeps_densities_in_float32():
+    model = _model(dtype="mixed_bfloat16")
+    inference = model.infer(_images())
+    assert {t.dtype for t in tf.nest.flatten(inference)} == {tf.float32}
+    assert model.encoder(_images()).dtype == tf.bfloat16
+    assert model.elbo(_images()).dtype == model(_images()).dtype == tf.float32
+
+
+def test_same_seed_gives_the_same_training_and_another_seed_another():
+    images = _images()
+    results = []
+    for seed in (0, 0, 1):
+        model = _model(seed=seed)
+        model.fit(images, batch_size=8, epochs=2, shuffle=False, verbose=0)
+        results.append(model.predict(images, verbose=0))
+    np.testing.assert_array_equal(results[0], results[1])
+    assert np.abs(results[0] - results[2]).max() > 1e-3
+
+
+def test_noise_differs_between_steps_and_layers_and_repeats_with_the_seed():
+    model = _model()
+    draws = [
+        model._noise(8, purpose, seed, step)
+        for purpose, seed, step in [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0), (0, 0, 0)]
+    ]
+    first = draws[0][0].numpy()
+    for other in draws[1:4]:
+        assert np.abs(first - other[0]).min() > 0
+    np.testing.assert_array_equal(first, draws[4][0])
+    assert np.abs(first[:, :3] - draws[0][1]).min() > 0
+
+
+def test_evaluate_repeats_itself_and_reports_the_elbo_without_penalty():
+    model, images = _model(beta=1.0, free_bits=0.0), _images(32)
+    first, second = (
+        model.evaluate(images, batch_size=8, verbose=0, return_dict=True) for _ in range(2)
+    )
+    assert first == second
+    assert first["loss"] == pytest.approx(-first["elbo"], rel=1e-6)
+    penalised = _model(beta=10.0, free_bits=0.0)
+    penalised.set_weights(model.get_weights())
+    result = penalised.evaluate(images, batch_size=8, verbose=0, return_dict=True)
+    assert result["elbo"] == pytest.approx(first["elbo"], rel=1e-6)
+    expected = first["loss"] + 9 * first["total_correlation"]
+    assert result["loss"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_single_layer_without_penalty_is_the_plain_vae_term_by_term():
+    model, images = SeatbeltVAE(image_shape=SHAPE, latent_dims=(5,), beta=1.0), _images(4)
+    noise = model._noise(4, 0, 0)
+    terms = model._objective(tf.constant(images), noise, training=True)
+    ((mean, stddev),) = model.encode(images)
+    mean, stddev = np.float64(mean), np.float64(stddev)
+    decoded = np.float64(model.decode([mean + stddev * noise[0]]))
+    likelihood = -0.5 * ((images - decoded) / 0.1) ** 2 - np.log(0.1 * np.sqrt(2 * np.pi))
+    likelihood = likelihood.sum((1, 2, 3))
+    kl = 0.5 * (mean**2 + stddev**2 - 1 - 2 * np.log(stddev)).sum(1)
+    # float32 sums over 1,024 pixels.
+    np.testing.assert_allclose(terms.log_likelihood, likelihood, rtol=1e-5)
+    np.testing.assert_allclose(terms.kl[0], kl, rtol=1e-5)
+    np.testing.assert_allclose(terms.loss, -(likelihood - kl).mean(), rtol=1e-5)
+
+
+def test_fits_datasets_with_labels_and_partial_batches():
+    model = _model()
+    data = tf.data.Dataset.from_tensor_slices((_images(10), np.arange(10))).batch(4)
+    history = model.fit(data, epochs=1, verbose=0, validation_data=data).history
+    assert np.isfinite(history["val_elbo"]).all()
+
+
+def test_likelihood_from_bottom_ignores_the_upper_layers():
+    model = _model(likelihood_from="bottom")
+    latents = [np.ones((2, 4), np.float32), np.ones((2, 3), np.float32)]
+    same_bottom = [latents[0], -latents[1]]
+    np.testing.assert_array_equal(model.decode(latents), model.decode(same_bottom))
+    assert np.any(_model().decode(latents) != _model().decode(same_bottom))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"image_shape": (48, 48, 1)}, "image_shape"),
+        ({"image_shape": (64, 32, 1)}, "image_shape"),
+        ({"image_shape": (64, 64, 2)}, "image_shape"),
+        ({"image_shape": (64, 64)}, "image_shape"),
+        ({"latent_dims": ()}, "latent_dims"),
+        ({"latent_dims": 6}, "latent_dims"),
+        ({"latent_dims": (4, 0)}, "latent_dims"),
+        ({"latent_dims": (4, -1)}, "latent_dims"),
+        ({"latent_dims": (1, 1, 1, 1, 1, 1)}, "latent_dims"),
+        ({"beta": -1.0}, "beta"),
+        ({"beta": float("nan")}, "beta"),
+        ({"beta": "6"}, "beta"),
+        ({"penalty": "tcc"}, "did you mean 'tc'"),
+        ({"likelihood_from": "top"}, "likelihood_from"),
+        ({"inference": "skp"}, "did you mean 'skip'"),
+        ({"kl_estimator": "exact"}, "kl_estimator"),
+        ({"tc_estimator": "mws2"}, "tc_estimator"),
+        ({"tc_estimator": "mss"}, "dataset_size"),
+        ({"dataset_size": 0}, "dataset_size"),
+        ({"free_bits": -0.1}, "free_bits"),
+        ({"likelihood_scale": 0.0}, "likelihood_scale"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        SeatbeltVAE(**options)
+
+
+def test_unknown_presets_and_too_many_layers_are_refused():
+    with pytest.raises(ValueError, match="did you mean 'celeb_a'"):
+        SeatbeltVAE.from_preset("celeba")
+    with pytest.raises(ValueError, match="at most 4"):
+        SeatbeltVAE.from_preset("celeb_a", layers=5)
+
+
+_NAN = _images()
+_NAN[3, 1, 2, 0] = np.nan
+BAD_IMAGES = {
+    "rank": (_images()[0], "shape"),
+    "size": (_images(shape=(64, 64, 1)), "shape"),
+    "channels": (_images(shape=(32, 32, 3)), "shape"),
+    "uint8": (np.zeros((16, *SHAPE), np.uint8), "dtype"),
+    "range": (255 * np.abs(_images()), r"\[-1, 1\]"),
+    "nan": (_NAN, "NaN"),
+    "empty": (_images()[:0], "at least one image"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_IMAGES)
+@pytest.mark.parametrize("as_dataset", [False, True])
+def test_bad_images_are_refused_before_any_step(kind, as_dataset):
+    images, message = BAD_IMAGES[kind]
+    model = _model()
+    before = model.get_weights()
+    if as_dataset:
+        images = tf.data.Dataset.from_tensors(images)
+        if kind == "empty":
+            images = images.take(0)
+            message = "empty dataset"
+    with pytest.raises(ValueError, match=message):
+        model.fit(images, verbose=0)
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    if not as_dataset:
+        for method in (model.encode, model.infer, model.elbo, model.evaluate):
+            with pytest.raises(ValueError, match=message):
+                method(images)
+
+
+def test_fewer_images_than_a_batch_are_refused():
+    with pytest.raises(ValueError, match="batch_size=32"):
+        _model().fit(_images(16), batch_size=32)
+
+
+def test_later_batches_with_nan_stop_before_the_update():
+    model = _model()
+    data = tf.data.Dataset.from_tensor_slices(np.concatenate([_images(), _NAN])).batch(16)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="finite pixels"):
+        model.fit(data, epochs=1, verbose=0)
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+    assert int(model.optimizer.iterations) == 1
+
+
+def test_wrong_latents_are_refused():
+    model = _model()
+    for latents in ([np.zeros((2, 4))], [np.zeros((2, 3)), np.zeros((2, 4))]):
+        with pytest.raises(ValueError, match="latents"):
+            model.decode(latents)
+    with pytest.raises(ValueError, match="count"):
+        model.sample(0)
