@@ -292,6 +292,42 @@ class SeatbeltVAE(keras.Model):
         noise = self._noise(tf.shape(images)[0], ON_REQUEST, checks.seed("seed", seed))
         return self._objective(images, noise, training=False).elbo
 
+    def posteriors(self, images, noise=None):
+        """Posteriors by layer with ancestors at their means or at given draws (for attacks).
+
+        Nothing is checked, so that it can be differentiated and compiled.
+
+        Args:
+            images: (M, H, W, C) float32.
+            noise: tuple over layers of (S, d_i) standard normal draws, the same for every image;
+                None for ancestors at their means.
+
+        Returns:
+            A tuple of `Gaussian`s: (M, S, d_i), or (M, d_i) without noise.
+        """
+        if noise is None:
+            return self._infer(images, None).posteriors
+        draws = noise[0].shape[0]
+        rows = tf.shape(images)[0]
+        tiled = tuple(tf.tile(draw, [rows, 1]) for draw in noise)
+        features = tf.repeat(self.encoder(images), draws, axis=0)
+        posteriors = self._infer_from(features, tiled, False).posteriors
+        return tf.nest.map_structure(
+            lambda t: tf.reshape(t, [rows, draws, t.shape[-1]]), posteriors
+        )
+
+    def log_likelihood(self, images, latents):
+        """log p(x | z) of images given latents of every layer, unchecked (for attacks).
+
+        Args:
+            images: (M, H, W, C) float32.
+            latents: tuple of (M, d_i), bottom layer first.
+
+        Returns:
+            (M,) nats.
+        """
+        return objectives.log_likelihood(images, self._decode(latents), self.likelihood_scale)
+
     def fit(self, x=None, *args, **kwargs):
         """Trains the model on images: see `keras.Model.fit`.
 
@@ -408,7 +444,10 @@ class SeatbeltVAE(keras.Model):
 
     def _infer(self, images, noise, training=False):
         """`Inference` with the given standard normal draws by layer, or at the means for None."""
-        features = self.encoder(images, training=training)
+        return self._infer_from(self.encoder(images, training=training), noise, training)
+
+    def _infer_from(self, features, noise, training):
+        """`_infer` from the encoder's features, (M, f)."""
         posteriors, samples = [], []
         for layer, head in enumerate(self.posterior_heads):
             hidden = features
@@ -423,9 +462,20 @@ class SeatbeltVAE(keras.Model):
             if noise is not None:
                 draw += posterior.stddev * noise[layer]
             samples.append(draw)
-        priors = [self._prior(layer, above, training) for layer, above in enumerate(samples[1:])]
-        priors.append(gaussians.standard(posteriors[-1]))
-        return Inference(tuple(posteriors), tuple(samples), tuple(priors))
+        return Inference(tuple(posteriors), tuple(samples), self.priors(samples, training))
+
+    def priors(self, latents, training=False):
+        """p(z^i | z^(i+1)) by layer, Normal(0, I) at the top, unchecked (for attacks).
+
+        Args:
+            latents: tuple of (M, d_i), bottom layer first.
+            training: whether batch normalisation uses the batch's own statistics.
+
+        Returns:
+            A tuple of `Gaussian`s of (M, d_i).
+        """
+        priors = [self._prior(layer, above, training) for layer, above in enumerate(latents[1:])]
+        return (*priors, gaussians.standard((latents[-1], latents[-1])))
 
     def _prior(self, layer, above, training):
         """p(z^i | z^(i+1)) for layer index i - 1: (M, d_(i+1)) -> `Gaussian` of (M, d_i)."""

@@ -94,7 +94,7 @@ def conditional_mlp(input_dim, width, dtype, seed):
     for index in range(2):
         initializer = keras.initializers.HeNormal(seed=seed + index)
         layers += [
-            keras.layers.Dense(width, kernel_initializer=initializer, dtype=dtype),
+            keras.layers.Dense(width, use_bias=False, kernel_initializer=initializer, dtype=dtype),
             keras.layers.BatchNormalization(synchronized=True, dtype=dtype),
             keras.layers.LeakyReLU(dtype=dtype),
         ]

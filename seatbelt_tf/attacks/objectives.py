@@ -1,0 +1,122 @@
+"""What an attacker minimises, by name: the divergence part of Δ as a function of the image.
+
+Latent attacks (the paper's equations 1 and 10) bring the posteriors of every attacked layer to the
+target's; the output attack (equation 2) makes the target likely under the attacked posterior:
+
+    latent_kl:  Σ_i KL(q(z^i | x + d) ‖ q(z^i | x_t))
+    latent_w2:  Σ_i W₂(q(z^i | x + d), q(z^i | x_t))
+    output:     −E_q(z | x + d) log p(x_t | z) + KL(q(z | x + d) ‖ prior)
+
+An objective is a class with `prepare(victim, targets, noise)`, what is computed once of the
+targets, and `divergence(victim, images, prepared, noise, layers)`, (b,) nats or distances. A new
+one is registered by name and no other file changes.
+"""
+
+import tensorflow as tf
+
+from seatbelt_tf import checks, gaussians
+from seatbelt_tf.objectives import divergences_by_unit
+
+_OBJECTIVES = {}
+
+
+def register(name):
+    """Class decorator: makes an attack objective available under a name."""
+
+    def add(objective):
+        _OBJECTIVES[name] = objective
+        return objective
+
+    return add
+
+
+def names():
+    """The names that `attack` accepts, sorted."""
+    return tuple(sorted(_OBJECTIVES))
+
+
+def find(name):
+    """The objective of that name; ValueError names the nearest."""
+    return _OBJECTIVES[checks.one_of("objective", name, names())]
+
+
+class _Latent:
+    """Sum over layers of a discrepancy of posteriors, averaged over draws of the ancestors."""
+
+    discrepancy = None
+
+    @staticmethod
+    def prepare(victim, targets, noise):
+        """The targets' posteriors."""
+        return victim.posteriors(targets, noise)
+
+    @classmethod
+    def divergence(cls, victim, images, prepared, noise, layers):
+        """Discrepancy of the images' posteriors from the prepared ones: -> (b,)."""
+        posteriors = victim.posteriors(images, noise)
+        terms = [cls.discrepancy(posteriors[layer], prepared[layer]) for layer in layers]
+        total = tf.add_n(terms)
+        return total if noise is None else tf.reduce_mean(total, axis=1)
+
+
+@register("latent_kl")
+class LatentKL(_Latent):
+    """Σ_i KL(q(z^i | x + d) ‖ q(z^i | x_t)), nats (equations 1 and 10)."""
+
+    discrepancy = staticmethod(gaussians.kl)
+
+
+@register("latent_w2")
+class LatentW2(_Latent):
+    """Σ_i W₂(q(z^i | x + d), q(z^i | x_t)): the distance, not its square (section 5)."""
+
+    discrepancy = staticmethod(gaussians.wasserstein2)
+
+
+@register("latent_w2_squared")
+class LatentW2Squared(_Latent):
+    """Σ_i W₂²(q(z^i | x + d), q(z^i | x_t)), as some others use it."""
+
+    discrepancy = staticmethod(gaussians.squared_wasserstein2)
+
+
+@register("output")
+class Output:
+    """−E_q(z | x + d) log p(x_t | z) + KL(q(z | x + d) ‖ prior), nats (equation 2).
+
+    The paper prints the sign of an objective to be maximised; the attacker minimises this. It
+    attacks the whole decoder, so `layers` do not apply. Latents, like ancestors, are at their
+    means or at the fixed draws; the KL is in closed form with ancestors at their means, and below
+    the top a log-ratio at the draws otherwise.
+    """
+
+    @staticmethod
+    def prepare(victim, targets, noise):
+        """The targets themselves."""
+        del victim, noise
+        return targets
+
+    @staticmethod
+    def divergence(victim, images, prepared, noise, layers):
+        """Negative ELBO of the targets under the images' posteriors: -> (b,), nats."""
+        del layers
+        posteriors = victim.posteriors(images, noise)
+        draws = 1 if noise is None else noise[0].shape[0]
+        if noise is None:
+            latents = tuple(mean for mean, _ in posteriors)
+        else:
+            latents = tuple(
+                _rows(q.mean + q.stddev * z) for q, z in zip(posteriors, noise, strict=True)
+            )
+            posteriors = tf.nest.map_structure(_rows, posteriors)
+        kl = divergences_by_unit(
+            posteriors, victim.priors(latents), latents, "analytic" if noise is None else "mixed"
+        )
+        likelihood = victim.log_likelihood(tf.repeat(prepared, draws, axis=0), latents)
+        loss = tf.add_n([tf.reduce_sum(term, axis=1) for term in kl]) - likelihood
+        return tf.reduce_mean(tf.reshape(loss, [-1, draws]), axis=1)
+
+
+def _rows(tensor):
+    """(b, S, d) -> (b·S, d)."""
+    return tf.reshape(tensor, [-1, tensor.shape[-1]])

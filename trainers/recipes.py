@@ -1,0 +1,45 @@
+"""How to train: the paper's recipe, and ours for two cores and five minutes."""
+
+from typing import NamedTuple
+
+
+class Recipe(NamedTuple):
+    """Settings of the optimisation.
+
+    Attributes:
+        batch_size: images a step, M.
+        learning_rate: Adam's, before decay.
+        warmup_steps: steps of linear growth to it; cosine decay to 0 follows.
+        epochs: passes over the training images, when `steps` is not given.
+        steps: number of steps, or None.
+    """
+
+    batch_size: int
+    learning_rate: float
+    warmup_steps: int
+    epochs: int
+    steps: int | None
+
+
+RECIPES = {
+    # Appendix G names Adam, 1e-3, cosine decay and 1,024; it does not say how long.
+    "paper": Recipe(1024, 1e-3, 0, 100, None),
+    # Small batches and a higher rate shorten the early plateau (docs/decisions.md).
+    "fast": Recipe(64, 2e-3, 200, 1, 6000),
+}
+DEFAULT_PRESET = {"sprites": "fast"}
+DEFAULT_BETA = {"celeb_a": 20.0}
+
+
+def settings(dataset, preset):
+    """The recipe for a dataset: ours for the built-in one, the paper's for the others.
+
+    Args:
+        dataset: its name.
+        preset: "paper", "fast" or None for the dataset's default.
+
+    Returns:
+        (preset name, `Recipe`, β).
+    """
+    preset = preset or DEFAULT_PRESET.get(dataset, "paper")
+    return preset, RECIPES[preset], DEFAULT_BETA.get(dataset, 6.0)

@@ -1,0 +1,69 @@
+"""What a training leaves to look at: test scores, figures and a small latent attack."""
+
+import numpy as np
+
+from seatbelt_tf import attacks, datasets, evaluation, figures, runs
+from trainers import training
+
+TEST_IMAGES = 4000
+ATTACKED_PAIRS = 3
+# Weights λ of the small attack: the distortion almost free, and expensive enough to stay small.
+ATTACK_WEIGHTS = (0.01, 1.0, 100.0)
+
+
+def write(run, config, model):
+    """Scores the model on the test split and draws it; prints what was written.
+
+    Args:
+        run: a `runs.Run`.
+        config: its configuration.
+        model: the trained `SeatbeltVAE`.
+    """
+    test = training.data(config["data"], "test", batch_size=training.EVALUATION_BATCH)
+    scores = training.validate(model, test.take(TEST_IMAGES // training.EVALUATION_BATCH))
+    runs.write_json(run.evaluation / "test.json", scores)
+    print("test: " + ", ".join(f"{name} {value:,.1f}" for name, value in scores.items()))
+    info = datasets.info(config["data"]["name"], config["data"]["data_dir"])
+    count = min(256, info.splits["test"])
+    images = next(iter(training.data(config["data"], "test", batch_size=count, shuffle=True)))
+    pictures = {
+        "reconstructions": figures.reconstructions(
+            images[:24].numpy(), model(images[:24]).numpy(), title="Test images"
+        ),
+        "prior_samples": figures.image_grid(model.sample(32).numpy(), title="Prior samples"),
+        "traversals": _traversals(model, images),
+        "training_curves": figures.training_curves(
+            {name: np.array(column) for name, column in run.read_metrics().items()}
+        ),
+        "latent_attack": _latent_attack(model, images),
+    }
+    for name, figure in pictures.items():
+        figures.save(figure, run.figures / f"{name}.png")
+    print(f"figures: {', '.join(str(run.figures / name) + '.png' for name in pictures)}")
+
+
+def _traversals(model, images):
+    values = (-2, -1, 0, 1, 2)
+    decoded, names = evaluation.traverse(model, images, units=8, values=values)
+    return figures.traversals(decoded, labels=names, values=values, title="Latent traversals")
+
+
+def _latent_attack(model, images):
+    """The paper's figure 1 for a few pairs of test images."""
+    weights = np.tile(ATTACK_WEIGHTS, ATTACKED_PAIRS)
+    inputs = np.repeat(images[:ATTACKED_PAIRS].numpy(), len(ATTACK_WEIGHTS), axis=0)
+    targets = np.repeat(
+        images[ATTACKED_PAIRS : 2 * ATTACKED_PAIRS].numpy(), len(ATTACK_WEIGHTS), axis=0
+    )
+    result = attacks.attack(model, inputs, targets, weights, max_evaluations=200)
+    adversarial = np.asarray(result.adversarial)
+    return figures.attack_panel(
+        inputs,
+        model(inputs).numpy(),
+        adversarial,
+        model(adversarial).numpy(),
+        targets,
+        model(targets).numpy(),
+        labels=[f"$λ = {weight:g}$" for weight in weights],
+        title="Latent attack, all layers, KL",
+    )

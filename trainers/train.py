@@ -1,0 +1,212 @@
+"""Trains a model and leaves a run directory: `python -m trainers.train --help`."""
+
+import math
+import platform
+import sys
+import time
+
+from absl import flags
+
+from seatbelt_tf import checks, datasets, presets, runs
+from trainers import program, recipes
+
+DESCRIPTION = """
+Trains a Seatbelt-VAE (or another member of its family) and leaves a run directory: the model,
+checkpoints, metrics (CSV and TensorBoard), figures and a small latent attack to look at.
+
+Examples:
+  PROGRAM                                         about five minutes on two cores
+  PROGRAM --dataset=celeb_a                       the paper's CelebA setting
+  PROGRAM --dataset=cifar10 --data_dir=DIR --batch_size=128 --steps=2000
+  PROGRAM --layers=1 --beta=1 --run=runs/vae      a plain VAE
+  PROGRAM --run=runs/vae --resume                 goes on where it was stopped
+"""
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("dataset", "sprites", f"One of {', '.join(datasets.names())}.")
+flags.DEFINE_enum(
+    "preset",
+    None,
+    list(recipes.RECIPES),
+    "paper: appendix G's batch size and learning rate; fast: ours for two cores. "
+    "Default: fast for sprites, paper for the others. Flags given beside it take precedence.",
+)
+flags.DEFINE_list("latent_dims", None, "Units by layer, bottom first. Default: the paper's.")
+flags.DEFINE_integer("layers", None, "Number of layers L; the last L of the paper's sizes.")
+flags.DEFINE_float("beta", None, "Weight of the penalty. Default: 20 for celeb_a, otherwise 6.")
+flags.DEFINE_enum("penalty", "tc", presets.PENALTIES, "What beta weighs.")
+flags.DEFINE_enum("likelihood_from", "all", presets.LIKELIHOODS, "Layers that the decoder sees.")
+flags.DEFINE_enum("inference", "skip", presets.INFERENCES, "q(z|z,x) or, for chain, q(z|z).")
+flags.DEFINE_enum("kl_estimator", "mixed", presets.KL_ESTIMATORS, "How the KL is estimated.")
+flags.DEFINE_enum("tc_estimator", "mws", presets.TC_ESTIMATORS, "How the TC is estimated.")
+flags.DEFINE_float("free_bits", 0.125, "Nats a unit below the top that the KL may keep.")
+flags.DEFINE_float("likelihood_scale", 0.1, "Standard deviation of p(x|z).")
+flags.DEFINE_integer("steps", None, "Training steps. Default: from the preset.")
+flags.DEFINE_integer("epochs", None, "Passes over the training images, instead of --steps.")
+flags.DEFINE_integer("batch_size", None, "Images a step. Default: from the preset.")
+flags.DEFINE_float("learning_rate", None, "Adam's, before cosine decay. Default: from the preset.")
+flags.DEFINE_integer("image_size", None, "Height and width. Default: the dataset's.")
+flags.DEFINE_integer("seed", 0, "Of weights, noise and order.")
+flags.DEFINE_string("run", None, "Run directory. Default: runs/NAME, from the main options.")
+flags.DEFINE_string("data_dir", None, "TFDS data directory. Default: as TFDS has it.")
+flags.DEFINE_bool("resume", False, "Continue a run where its last checkpoint is.")
+flags.DEFINE_bool("overwrite", False, "Replace a run in the same place.")
+flags.DEFINE_bool("mixed_precision", False, "bfloat16 networks; densities stay float32.")
+flags.DEFINE_bool("xla", False, "Compile the step with XLA: good on a GPU, slow on a CPU.")
+
+# What a resumed run may be told again; everything else comes from its config.json.
+_NOT_CONFIGURATION = ("run", "resume", "overwrite")
+
+
+def configuration():
+    """The run's configuration from the flags, checked without TensorFlow.
+
+    Returns:
+        JSON-compatible dict: model, data, training.
+
+    Raises:
+        ValueError: a flag is out of range or contradicts another.
+    """
+    datasets.check(FLAGS.dataset, FLAGS.data_dir)
+    info = datasets.info(FLAGS.dataset, FLAGS.data_dir)
+    preset, recipe, beta = recipes.settings(FLAGS.dataset, FLAGS.preset)
+    if FLAGS.latent_dims is not None and FLAGS.layers is not None:
+        raise ValueError("Expected --latent_dims or --layers. Received both")
+    if FLAGS.steps is not None and FLAGS.epochs is not None:
+        raise ValueError("Expected --steps or --epochs. Received both")
+    shape = tuple(info.shape)
+    if FLAGS.image_size is not None:
+        shape = (FLAGS.image_size, FLAGS.image_size, shape[2])
+    if FLAGS.latent_dims is None:
+        dims = presets.preset_sizes(FLAGS.dataset, FLAGS.layers or 4).latent_dims
+    else:
+        dims = _integers("latent_dims", FLAGS.latent_dims)
+    model = presets.check_model_options(
+        {
+            "image_shape": shape,
+            "latent_dims": dims,
+            "beta": beta if FLAGS.beta is None else FLAGS.beta,
+            "dataset_size": info.splits["train"],
+            "penalty": FLAGS.penalty,
+            "likelihood_from": FLAGS.likelihood_from,
+            "inference": FLAGS.inference,
+            "kl_estimator": FLAGS.kl_estimator,
+            "tc_estimator": FLAGS.tc_estimator,
+            "free_bits": FLAGS.free_bits,
+            "likelihood_scale": FLAGS.likelihood_scale,
+            "seed": FLAGS.seed,
+        }
+    )
+    batch_size = checks.positive_integer("batch_size", _given(FLAGS.batch_size, recipe.batch_size))
+    if batch_size > info.splits["train"]:
+        raise checks.invalid(
+            "batch_size", f"at most the {info.splits['train']} training images", batch_size
+        )
+    steps = _given(FLAGS.steps, recipe.steps if FLAGS.epochs is None else None)
+    if steps is None:
+        epochs = checks.positive_integer("epochs", _given(FLAGS.epochs, recipe.epochs))
+        steps = epochs * (info.splits["train"] // batch_size)
+    training = {
+        "preset": preset,
+        "batch_size": batch_size,
+        "learning_rate": checks.finite_number(
+            "learning_rate", _given(FLAGS.learning_rate, recipe.learning_rate), above=0
+        ),
+        "warmup_steps": min(recipe.warmup_steps, checks.positive_integer("steps", steps) // 10),
+        "steps": steps,
+        "mixed_precision": FLAGS.mixed_precision,
+        "xla": FLAGS.xla,
+        "seed": FLAGS.seed,
+    }
+    data = {"name": FLAGS.dataset, "data_dir": FLAGS.data_dir, "image_size": shape[0]}
+    model["dtype"] = "mixed_bfloat16" if FLAGS.mixed_precision else "float32"
+    return {
+        "model": {**model, "image_shape": list(shape), "latent_dims": list(dims)},
+        "data": data,
+        "training": training,
+    }
+
+
+def _given(value, default):
+    return default if value is None else value
+
+
+def _integers(name, texts):
+    try:
+        return tuple(int(text) for text in texts)
+    except ValueError:
+        raise checks.invalid(name, "whole numbers separated by commas", ",".join(texts)) from None
+
+
+def default_run(config):
+    """The default run directory's name, from the options that tell runs apart."""
+    model = config["model"]
+    dims = "-".join(map(str, model["latent_dims"]))
+    return f"runs/{config['data']['name']}_{dims}_beta{model['beta']:g}_seed{model['seed']}"
+
+
+def _resumed_configuration(run):
+    """The configuration of the run that is resumed; flags that contradict it are refused."""
+    config = run.config()
+    if any(FLAGS[name].present for name in FLAGS if _is_configuration(name)):
+        mine = configuration()
+        for part in ("data", "model", "training"):
+            for name, value in mine[part].items():
+                flag = {"name": "dataset"}.get(name, name)
+                if flag in FLAGS and FLAGS[flag].present and config[part][name] != value:
+                    raise checks.invalid(
+                        flag, f"{config[part][name]!r}, as {run.path} was started with", repr(value)
+                    )
+    return config
+
+
+def _is_configuration(name):
+    return name in {flag.name for flag in FLAGS.get_key_flags_for_module(sys.argv[0])} and (
+        name not in _NOT_CONFIGURATION
+    )
+
+
+def main():
+    """Trains, then evaluates, draws and attacks a little."""
+    if FLAGS.resume and FLAGS.overwrite:
+        raise ValueError("Expected --resume or --overwrite. Received both")
+    if FLAGS.resume and FLAGS.run is not None:
+        run = runs.Run(FLAGS.run)
+        config = _resumed_configuration(run)
+    else:
+        config = configuration()
+        run = runs.Run(FLAGS.run or default_run(config))
+        if FLAGS.resume:
+            config = _resumed_configuration(run)
+        else:
+            run.check_new(FLAGS.overwrite)
+
+    started = time.monotonic()
+    if not FLAGS.resume:
+        run.create({**config, **_provenance()}, FLAGS.overwrite)
+    program.import_tensorflow()
+    from trainers import report, training
+
+    model = training.train(run, config)
+    report.write(run, config, model)
+    print(f"{run.path}: done in {math.ceil((time.monotonic() - started) / 60)} minutes")
+
+
+def _provenance():
+    import importlib.metadata
+
+    packages = ("seatbelt-tf", "tensorflow", "keras", "tensorflow-probability", "numpy")
+    versions = {}
+    for name in packages:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return {
+        "command": sys.argv,
+        "versions": {"python": platform.python_version(), **versions},
+    }
+
+
+if __name__ == "__main__":
+    program.start(main, DESCRIPTION)
