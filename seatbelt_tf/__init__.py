@@ -1,13 +1,18 @@
 """Seatbelt-VAEs: variational autoencoders hardened against adversarial attack (ICLR 2021).
 
-Public names are imported on first use, so that `import seatbelt_tf` is immediate and programs can
-refuse bad input before TensorFlow is loaded.
+`import seatbelt_tf` loads nothing heavy: public names are imported on first use, so that programs
+can refuse bad input before TensorFlow is loaded. Keras must nevertheless know the model's class
+before `keras.models.load_model` meets it, so the class is imported together with Keras, whichever
+of the two is imported first.
 """
 
 import importlib
+import importlib.abc
+import importlib.machinery
+import sys
 
 _HOME = {"SeatbeltVAE": "seatbelt_tf.model"}
-_MODULES = ("attacks", "datasets", "figures", "gaussians", "objectives")
+_MODULES = ("attacks", "datasets", "evaluation", "figures", "gaussians", "objectives", "runs")
 
 __all__ = [*_HOME, *_MODULES]
 
@@ -22,3 +27,28 @@ def __getattr__(name):
 
 def __dir__():
     return sorted(__all__)
+
+
+class _ImportedWithKeras(importlib.abc.MetaPathFinder):
+    """Imports the model's module right after Keras itself, once."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "keras":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_register(module):
+                execute(module)
+                importlib.import_module(_HOME["SeatbeltVAE"])
+
+            spec.loader.exec_module = execute_and_register
+        return spec
+
+
+if "keras" in sys.modules:
+    importlib.import_module(_HOME["SeatbeltVAE"])
+else:
+    sys.meta_path.insert(0, _ImportedWithKeras())

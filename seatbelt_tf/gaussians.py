@@ -6,10 +6,15 @@ least, whatever the precision of the networks, because differences of large log 
 meaningless in 16 bits. All logarithms are natural: densities and divergences are in nats.
 """
 
+import warnings
 from typing import NamedTuple
 
 import tensorflow as tf
-import tensorflow_probability as tfp
+
+with warnings.catch_warnings():
+    # TFP 0.25 compares versions with distutils when it is imported.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import tensorflow_probability as tfp
 
 tfd = tfp.distributions
 

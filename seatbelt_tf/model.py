@@ -342,6 +342,9 @@ class SeatbeltVAE(keras.Model):
                 a batch, pixels that are not finite or not in [-1, 1].
         """
         self._check_data(x, kwargs.get("batch_size"), "x")
+        if isinstance(x, tf.data.Dataset):
+            # Keras shuffles arrays only, and warns when its own default says otherwise.
+            kwargs.setdefault("shuffle", False)
         if kwargs.get("validation_data") is not None:
             validation = kwargs["validation_data"]
             is_pair = isinstance(validation, (tuple, list))
@@ -356,31 +359,31 @@ class SeatbeltVAE(keras.Model):
     def train_step(self, data):
         """One update from a batch (on each replica, its part of the global batch)."""
         images = self._batch(data)
-        noise = self._noise(tf.shape(images)[0], TRAINING, self.seed, self.optimizer.iterations)
-        with tf.GradientTape() as tape:
-            terms = self._objective(images, noise, training=True)
-            loss = self.optimizer.scale_loss(terms.loss)
-        gradients = tape.gradient(loss, self.trainable_variables)
-        self.optimizer.apply(gradients, self.trainable_variables)
-        return self._update_metrics(terms)
+        with pixels.assert_pixels(images):
+            noise = self._noise(tf.shape(images)[0], TRAINING, self.seed, self.optimizer.iterations)
+            with tf.GradientTape() as tape:
+                terms = self._objective(images, noise, training=True)
+                loss = self.optimizer.scale_loss(terms.loss)
+            gradients = tape.gradient(loss, self.trainable_variables)
+            self.optimizer.apply(gradients, self.trainable_variables)
+            return self._update_metrics(terms)
 
     def test_step(self, data):
         """The terms of the objective on a batch, without an update."""
         images = self._batch(data)
-        # Images seen since the metrics were reset: other noise for every batch of one pass, the
-        # same noise in every pass.
-        seen = self._means["elbo"].count
-        noise = self._noise(tf.shape(images)[0], EVALUATION, self.seed, seen)
-        return self._update_metrics(self._objective(images, noise, training=False))
+        with pixels.assert_pixels(images):
+            # Images seen since the metrics were reset: other noise for every batch of one pass,
+            # the same noise in every pass.
+            seen = self._means["elbo"].count
+            noise = self._noise(tf.shape(images)[0], EVALUATION, self.seed, seen)
+            return self._update_metrics(self._objective(images, noise, training=False))
 
     def _batch(self, data):
         images, _, weights = keras.utils.unpack_x_y_sample_weight(data)
         if weights is not None:
             raise checks.invalid("sample_weight", "None: images are weighed equally", "weights")
         pixels.check_spec(images.shape, images.dtype, self.image_shape)
-        images = tf.cast(images, tf.float32)
-        pixels.assert_pixels(images)
-        return images
+        return tf.cast(images, tf.float32)
 
     def _check_data(self, data, batch_size, name):
         if isinstance(data, tf.data.Dataset):

@@ -64,9 +64,15 @@ def assert_pixels(values):
     """Inside a graph: stops the step with InvalidArgumentError unless pixels are in [-1, 1].
 
     NaN fails the comparison too. XLA drops assertions.
+
+    Args:
+        values: images, float32.
+
+    Returns:
+        A context manager: operations made inside it run only after the check has passed.
     """
     in_range = tf.reduce_all(tf.abs(values) <= 1 + RANGE_TOLERANCE)
-    tf.debugging.Assert(
+    check = tf.debugging.Assert(
         in_range,
         [
             "Invalid batch of images. Expected finite pixels in [-1, 1]. Received a range of",
@@ -74,3 +80,4 @@ def assert_pixels(values):
             tf.reduce_max(values),
         ],
     )
+    return tf.control_dependencies([] if check is None else [check])

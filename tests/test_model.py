@@ -78,21 +78,28 @@ def test_presets_are_the_papers_sizes():
 
 
 _LOAD = """
-import sys, keras, numpy as np
+import sys
+{imports}
+import numpy as np
 model = keras.models.load_model(sys.argv[1])
 assert type(model).__name__ == "SeatbeltVAE", type(model)
 np.save(sys.argv[3], model(np.load(sys.argv[2])))
 """
 
 
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-def test_saved_model_loads_in_another_process_without_custom_objects(dtype, tmp_path):
+@pytest.mark.parametrize(
+    ("dtype", "imports"),
+    [("float32", "import seatbelt_tf, keras"), ("mixed_bfloat16", "import keras, seatbelt_tf")],
+)
+def test_saved_model_loads_in_another_process_without_custom_objects(dtype, imports, tmp_path):
     model, images = _model(dtype=dtype), _images()
     model.fit(images, batch_size=8, epochs=1, verbose=0)
     paths = [tmp_path / name for name in ("m.keras", "images.npy", "result.npy")]
     model.save(paths[0])
     np.save(paths[1], images)
-    subprocess.run([sys.executable, "-c", _LOAD, *map(str, paths)], check=True)
+    subprocess.run(
+        [sys.executable, "-c", _LOAD.format(imports=imports), *map(str, paths)], check=True
+    )
     # Another process may split reductions otherwise; bfloat16 keeps about three digits.
     tolerance = 1e-5 if dtype == "float32" else 3e-2
     np.testing.assert_allclose(np.load(paths[2]), model(images), atol=tolerance)

@@ -8,6 +8,7 @@ import time
 from absl import flags
 
 from seatbelt_tf import checks, datasets, presets, runs
+from seatbelt_tf.datasets.registry import find
 from trainers import program, recipes
 
 DESCRIPTION = """
@@ -76,9 +77,10 @@ def configuration():
         raise ValueError("Expected --steps or --epochs. Received both")
     shape = tuple(info.shape)
     if FLAGS.image_size is not None:
+        checks.one_of("image_size", FLAGS.image_size, find(FLAGS.dataset).image_sizes)
         shape = (FLAGS.image_size, FLAGS.image_size, shape[2])
     if FLAGS.latent_dims is None:
-        dims = presets.preset_sizes(FLAGS.dataset, FLAGS.layers or 4).latent_dims
+        dims = presets.preset_sizes(FLAGS.dataset, _given(FLAGS.layers, 4)).latent_dims
     else:
         dims = _integers("latent_dims", FLAGS.latent_dims)
     model = presets.check_model_options(

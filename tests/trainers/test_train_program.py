@@ -1,0 +1,125 @@
+"""`python -m trainers.train` as its users type it."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+SHARED = ROOT.parent / "shared" / "data"
+
+
+def _train(*arguments, directory, without_tensorflow=False):
+    environment = dict(os.environ, PYTHONPATH=str(ROOT))
+    if without_tensorflow:
+        fake = directory / "fake" / "tensorflow"
+        fake.mkdir(parents=True, exist_ok=True)
+        (fake / "__init__.py").write_text("raise SystemExit('TensorFlow was imported')")
+        environment["PYTHONPATH"] = f"{fake.parent}:{ROOT}"
+    return subprocess.run(
+        [sys.executable, "-m", "trainers.train", *arguments],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+SMALL = ("--latent_dims=4,3", "--batch_size=16", "--steps=20", "--run=run")
+
+
+def test_trains_attacks_and_leaves_a_run_directory(tmp_path):
+    result = _train(*SMALL, directory=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert "step 20/20" in result.stdout
+    assert "images/s" in result.stdout
+    run = tmp_path / "run"
+    config = json.loads((run / "config.json").read_text())
+    assert config["model"]["latent_dims"] == [4, 3]
+    assert config["training"]["steps"] == 20
+    assert (run / "metrics.csv").read_text().startswith("step,loss,elbo,")
+    assert (run / "model.keras").is_file()
+    assert list((run / "events").iterdir())
+    assert json.loads((run / "evaluation" / "test.json").read_text())["elbo"] < 0
+    assert {path.name for path in (run / "figures").iterdir()} == {
+        "latent_attack.png",
+        "prior_samples.png",
+        "reconstructions.png",
+        "training_curves.png",
+        "traversals.png",
+    }
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    again = _train(*SMALL, directory=tmp_path, without_tensorflow=True)
+    assert again.returncode == 2
+    assert "--resume" in again.stderr
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+    other = _train("--resume", "--run=run", "--beta=2", directory=tmp_path)
+    assert other.returncode == 2
+    assert "6.0" in other.stderr
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the shared CIFAR-10 directory")
+@pytest.mark.slow
+def test_trains_on_real_photographs(tmp_path):
+    options = ("--dataset=cifar10", f"--data_dir={SHARED}", "--layers=2", "--mixed_precision")
+    result = _train(*options, "--batch_size=64", "--steps=40", "--run=run", directory=tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+BAD = {
+    "--beta=-1": "beta",
+    "--beta=nan": "beta",
+    "--latent_dims=": "latent_dims",
+    "--latent_dims=4,0": "latent_dims",
+    "--latent_dims=4,x": "latent_dims",
+    "--latent_dims=1,1,1,1,1,1": "latent_dims",
+    "--layers=0": "layers",
+    "--layers=6": "layers",
+    "--steps=0": "steps",
+    "--epochs=-1": "epochs",
+    "--batch_size=0": "batch_size",
+    "--batch_size=99999999": "batch_size",
+    "--learning_rate=0": "learning_rate",
+    "--free_bits=-1": "free_bits",
+    "--likelihood_scale=0": "likelihood_scale",
+    "--seed=-1": "seed",
+    "--image_size=48": "image_size",
+    "--dataset=sprite": "Did you mean 'sprites'",
+    "--dataset=celeb_a --data_dir=.": "tfds.load('celeb_a'",
+    "--data_dir=nowhere": "data_dir",
+    "--penalty=tcc": "penalty",
+    "--preset=papers": "preset",
+    "--layers=2 --latent_dims=4,3": "both",
+    "--steps=2 --epochs=2": "both",
+    "--resume --overwrite": "both",
+    "--resume --run=nowhere": "no config.json",
+    "--run=file/run": "written to",
+    "--run=.": "new, empty",
+    "--unknown": "unknown",
+    "stray": "stray",
+    "--steps=many": "steps",
+}
+
+
+@pytest.mark.parametrize("arguments", BAD)
+def test_bad_input_is_one_line_and_status_2_without_tensorflow(arguments, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = _train(*arguments.split(" "), directory=tmp_path, without_tensorflow=True)
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.count("\n") == 1
+    assert BAD[arguments] in result.stderr
+    assert result.stdout == ""
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "fake"}
+
+
+def test_help_shows_examples_and_defaults_without_tensorflow(tmp_path):
+    result = _train("--help", directory=tmp_path, without_tensorflow=True)
+    assert result.returncode == 0, result.stderr
+    for expected in ("Examples:", "--latent_dims", "(default: 'sprites')"):
+        assert expected in result.stdout
