@@ -202,7 +202,7 @@ def difference(arguments, images):
         differences.append(
             np.linalg.norm(parameter.grad.numpy() - expected) / np.linalg.norm(expected)
         )
-    return max(differences)
+    return float(max(differences))
 
 
 def matrix_product_rates():

@@ -6,9 +6,7 @@ Agg canvas and leaves pyplot's global state alone, so it runs headless and in an
 C = 1 or 3; values outside that range are clipped for display only.
 """
 
-import os
 import re
-import uuid
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
+
+from seatbelt_tf import runs
 
 _DPI = 150
 _TITLE_SIZE, _LABEL_SIZE, _CAPTION_SIZE = 9, 8, 6.5
@@ -299,12 +299,12 @@ def weight_curves(weights, curves, *, ylabel="attack loss Δ (nats)", log=True, 
 def save(figure, path):
     """Writes a figure as PNG, whole or not at all, and the same bytes for the same data.
 
-    The file is written under a temporary name in the same folder and then renamed over `path`; a
-    reader never sees half a file, and a failure leaves an earlier file as it was.
+    A reader never sees half a file, and a failure leaves an earlier one as it was (see
+    `runs.replacing`).
 
     Args:
       figure: a `Figure`.
-      path: where to; ends in ".png", in a folder that exists.
+      path: where to; ends in ".png"; its folder is made if need be.
 
     Returns:
       `path` as a `pathlib.Path`.
@@ -316,15 +316,10 @@ def save(figure, path):
     path = Path(path)
     if path.suffix != ".png":
         raise _invalid("path", 'a name ending in ".png"', str(path))
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        # Matplotlib would write its own version, which differs between machines.
-        metadata = {"Software": "seatbelt_tf"}
-        with temporary.open("xb") as file:
-            figure.savefig(file, format="png", dpi=figure.dpi, metadata=metadata)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # Matplotlib would write its own version, which differs between machines.
+    metadata = {"Software": "seatbelt_tf"}
+    with runs.replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=figure.dpi, metadata=metadata)
     return path
 
 

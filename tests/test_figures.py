@@ -347,7 +347,7 @@ def test_a_failed_save_keeps_the_old_file_and_leaves_no_other(tmp_path, monkeypa
     figure = draw_training()
 
     def fail(file, **options):
-        file.write(b"half a figure")
+        file.write_bytes(b"half a figure")
         raise OSError("no space left")
 
     monkeypatch.setattr(figure, "savefig", fail)

@@ -114,6 +114,7 @@ def configuration():
         "learning_rate": checks.finite_number(
             "learning_rate", _given(FLAGS.learning_rate, recipe.learning_rate), above=0
         ),
+        "beta_2": recipe.beta_2,
         "warmup_steps": min(recipe.warmup_steps, checks.positive_integer("steps", steps) // 10),
         "steps": steps,
         "mixed_precision": FLAGS.mixed_precision,

@@ -35,7 +35,7 @@ def train(run, config, strategy=None):
             warmup_target=options["learning_rate"] if options["warmup_steps"] else None,
             warmup_steps=options["warmup_steps"],
         )
-        model.compile(optimizer=keras.optimizers.Adam(schedule))
+        model.compile(optimizer=keras.optimizers.Adam(schedule, beta_2=options["beta_2"]))
         model.optimizer.build(model.trainable_variables)
     checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
     manager = tf.train.CheckpointManager(checkpoint, run.checkpoints, max_to_keep=3)

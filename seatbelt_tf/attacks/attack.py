@@ -56,7 +56,6 @@ def attack(
     *,
     draws=4,
     squared_norm=False,
-    optimizer="lbfgs",
     chunk_size=500,
 ):
     """Finds distortions d that minimise Δ = λ‖d‖₂ + divergence (the paper's equations 1, 2, 10).
@@ -81,7 +80,6 @@ def attack(
         seed: of the ancestors' draws.
         draws: number of draws S for "sample" and "fresh".
         squared_norm: λ‖d‖₂² in place of λ‖d‖₂.
-        optimizer: see `minimize_in_box`.
         chunk_size: attacks solved at once, which bounds the memory.
 
     Returns:
@@ -106,7 +104,7 @@ def attack(
                 targets[chunk],
                 weights[chunk],
                 bounds,
-                {"max_evaluations": max_evaluations, "optimizer": optimizer},
+                {"max_evaluations": max_evaluations},
             )
         )
     return AttackResult(*(np.concatenate(field) for field in zip(*results, strict=True)))

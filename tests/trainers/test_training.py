@@ -12,6 +12,7 @@ CONFIG = {
     "training": {
         "batch_size": 16,
         "learning_rate": 1e-3,
+        "beta_2": 0.95,
         "warmup_steps": 5,
         "steps": 40,
         "seed": 0,
