@@ -1,5 +1,6 @@
 """The Seatbelt-VAE family as one Keras model."""
 
+import warnings
 from typing import NamedTuple
 
 import keras
@@ -12,6 +13,7 @@ from seatbelt_tf import checks, gaussians, networks, objectives, pixels, presets
 # (stddev 1) drown it in noise and the model starts on a long plateau (docs/decisions.md).
 INITIAL_POSTERIOR_STDDEV = 0.1
 INITIAL_PRIOR_STDDEV = 1.0
+KERAS_BATCH_SIZE = 32
 TRAINING, EVALUATION, ON_REQUEST, PRIOR = range(4)
 
 
@@ -337,11 +339,17 @@ class SeatbeltVAE(keras.Model):
             *args: as Keras has them.
             **kwargs: as Keras has them.
 
+        Warns:
+            UserWarning: the total correlation is penalised but the batch is too small for it.
+
         Raises:
             ValueError: before the first step: wrong shape or type, no images, fewer images than
                 a batch, pixels that are not finite or not in [-1, 1].
         """
-        self._check_data(x, kwargs.get("batch_size"), "x")
+        batch_size = self._check_data(x, kwargs.get("batch_size"), "x")
+        message = self.small_batch_warning(batch_size)
+        if message:
+            warnings.warn(message, stacklevel=2)
         if isinstance(x, tf.data.Dataset):
             # Keras shuffles arrays only, and warns when its own default says otherwise.
             kwargs.setdefault("shuffle", False)
@@ -385,6 +393,20 @@ class SeatbeltVAE(keras.Model):
         pixels.check_spec(images.shape, images.dtype, self.image_shape)
         return tf.cast(images, tf.float32)
 
+    def small_batch_warning(self, batch_size):
+        """Why a batch of this size is too small for the penalty on total correlation, or None.
+
+        Below about 10·d_L images the minibatch estimate is dominated by each sample's own
+        posterior, and penalising it acts like a β-VAE (Mathieu et al. 2019; appendix A.1).
+        """
+        needed = 10 * self.latent_dims[-1]
+        if self.penalty != "tc" or self.beta == 1.0 or batch_size >= needed:
+            return None
+        return (
+            f"A batch of {batch_size} is too small to estimate the total correlation of "
+            f"{self.latent_dims[-1]} units: below about {needed} the penalty acts like a β-VAE's."
+        )
+
     def _check_data(self, data, batch_size, name):
         if isinstance(data, tf.data.Dataset):
             spec = data.element_spec
@@ -393,9 +415,8 @@ class SeatbeltVAE(keras.Model):
             first = next(iter(data.take(1)), None)
             if first is None:
                 raise checks.invalid(name, "at least one batch of images", "an empty dataset")
-            pixels.check_images(
-                first[0] if isinstance(first, tuple) else first, self.image_shape, name
-            )
+            first = first[0] if isinstance(first, tuple) else first
+            batch_size = len(pixels.check_images(first, self.image_shape, name))
         elif isinstance(data, (np.ndarray, tf.Tensor)):
             images = pixels.check_images(data, self.image_shape, name)
             if batch_size is not None and len(images) < batch_size:
@@ -406,6 +427,7 @@ class SeatbeltVAE(keras.Model):
             raise checks.invalid(
                 name, "an array of images or a tf.data.Dataset", type(data).__name__
             )
+        return batch_size or KERAS_BATCH_SIZE
 
     def _update_metrics(self, terms):
         values = {

@@ -12,6 +12,7 @@ Files are written aside and renamed, so that none is ever seen half written.
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import os
@@ -126,12 +127,8 @@ class Run:
 
         return SeatbeltVAE(**self.config()["model"])
 
-    def load_model(self):
-        """The trained model.
-
-        Raises:
-            ValueError: no run here, or its training has not ended.
-        """
+    def check_trained(self):
+        """Raises ValueError unless there is a run here whose training has ended."""
         self.config()
         if not self.model_file.is_file():
             raise checks.invalid(
@@ -139,6 +136,19 @@ class Run:
                 "a trained model (no model.keras: continue with trainers.train --resume)",
                 repr(str(self.path)),
             )
+
+    def model_digest(self):
+        """A short hash of model.keras, which tells results of different trainings apart."""
+        with self.model_file.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+    def load_model(self):
+        """The trained model.
+
+        Raises:
+            ValueError: no run here, or its training has not ended.
+        """
+        self.check_trained()
         import keras
 
         return keras.models.load_model(self.model_file)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 import tensorflow as tf
 
 from seatbelt_tf import SeatbeltVAE
+
+# Batches here are as small as they can be.
+pytestmark = pytest.mark.filterwarnings("ignore:A batch of .* is too small")
 
 FAMILY = {
     "VAE": {"latent_dims": (5,), "beta": 1.0},
@@ -173,6 +177,19 @@ def test_fits_datasets_with_labels_and_partial_batches():
     data = tf.data.Dataset.from_tensor_slices((_images(10), np.arange(10))).batch(4)
     history = model.fit(data, epochs=1, verbose=0, validation_data=data).history
     assert np.isfinite(history["val_elbo"]).all()
+
+
+def test_a_batch_too_small_for_the_total_correlation_is_warned_of_when_it_is_penalised():
+    for options, expected in (
+        ({"beta": 2.0}, True),
+        ({"beta": 1.0}, False),
+        ({"beta": 2.0, "penalty": "kl"}, False),
+        ({"beta": 2.0, "latent_dims": (4, 1)}, False),
+    ):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            _model(**options).fit(_images(), batch_size=16, verbose=0)
+        assert any("too small" in str(w.message) for w in caught) == expected
 
 
 def test_likelihood_from_bottom_ignores_the_upper_layers():

@@ -37,6 +37,9 @@ def train(run, config, strategy=None):
         )
         model.compile(optimizer=keras.optimizers.Adam(schedule, beta_2=options["beta_2"]))
         model.optimizer.build(model.trainable_variables)
+    warning = model.small_batch_warning(options["batch_size"])
+    if warning:
+        print(f"warning: {warning}")
     checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
     manager = tf.train.CheckpointManager(checkpoint, run.checkpoints, max_to_keep=3)
     if manager.latest_checkpoint:

@@ -6,24 +6,27 @@ import numpy as np
 import tensorflow as tf
 
 from seatbelt_tf import checks, gaussians, pixels
-from seatbelt_tf.attacks import box_lbfgs, objectives
+from seatbelt_tf.attacks import objectives, scoring
+from seatbelt_tf.attacks.box_lbfgs import minimize_in_box
 
 ANCESTORS = ("mean", "sample", "fresh")
 
 
 class AttackResult(NamedTuple):
-    """What an attack found; every field has leading dimension B.
+    """What an attack found; every field is a NumPy array with leading dimension B.
 
     Attributes:
         adversarial: (B, H, W, C) attacked images x + d, within the bounds.
         distortion: (B, H, W, C) d.
-        loss: (B,) Δ = λ‖d‖₂ + divergence, as minimised.
+        loss: (B,) Δ = λ‖d‖₂ + divergence, as minimised; never above Δ at d = 0.
         divergence: (B,) the divergence part of Δ alone, as minimised.
         unattacked_divergence: (B,) the same at d = 0.
+        fresh_divergence: (B,) the divergence part again, with ancestors drawn afresh.
         distortion_norm: (B,) ‖d‖₂, pixels in [-1, 1].
         projected_gradient_norm: (B,) ‖P(x − ∇Δ) − x‖∞ at the result.
-        evaluations: (B,) int32 evaluations of Δ used.
-        status: (B,) int32 `Status`.
+        evaluations: (B,) int32 evaluations of Δ used, all starts together.
+        status: (B,) int32 `Status` of the start that won.
+        first_loss: (B,) Δ after the first start, at d = 0: how much the others gained.
     """
 
     adversarial: np.ndarray
@@ -31,10 +34,12 @@ class AttackResult(NamedTuple):
     loss: np.ndarray
     divergence: np.ndarray
     unattacked_divergence: np.ndarray
+    fresh_divergence: np.ndarray
     distortion_norm: np.ndarray
     projected_gradient_norm: np.ndarray
     evaluations: np.ndarray
     status: np.ndarray
+    first_loss: np.ndarray
 
 
 def paper_weights(count=50):
@@ -56,15 +61,19 @@ def attack(
     *,
     draws=4,
     squared_norm=False,
+    restarts=0,
+    pair_ids=None,
+    optimizer="lbfgs",
     chunk_size=500,
 ):
     """Finds distortions d that minimise Δ = λ‖d‖₂ + divergence (the paper's equations 1, 2, 10).
 
-    All B attacks are solved together, each on its own: none depends on the others. The start is
-    d = 0, and the best point seen is returned, so that no result is worse than no attack.
+    All B attacks are solved together, each on its own: none depends on the others (but for
+    `pair_ids`). The start is d = 0, and the best point seen is returned, so that no result is
+    worse than no attack.
 
     Args:
-        victim: a `SeatbeltVAE` or a `Victim`.
+        victim: a `SeatbeltVAE`, a `Victim` or anything else that is `Attackable`.
         images: (B, H, W, C) images x to distort.
         targets: (B, H, W, C) images x_t to be taken for.
         weights: (B,) the paper's λ ≥ 0.
@@ -76,38 +85,100 @@ def attack(
             on a noisy function, which makes hierarchical models look robust. It is here only to
             reproduce and explain published figures.
         bounds: (lower, upper) of the pixels of x + d.
-        max_evaluations: evaluations of Δ and its gradient allowed to each attack.
-        seed: of the ancestors' draws.
+        max_evaluations: evaluations of Δ and its gradient allowed to each attack and start.
+        seed: of the ancestors' draws and the restarts.
         draws: number of draws S for "sample" and "fresh".
         squared_norm: λ‖d‖₂² in place of λ‖d‖₂.
+        restarts: further starts from uniformly random distortions; the best result counts.
+        pair_ids: (B,) integers, equal for attacks on the same images and targets that differ in λ
+            only: where another's result is better under an attack's own λ, it is minimised again
+            from there (a warm start along the λ path).
+        optimizer: see `minimize_in_box`.
         chunk_size: attacks solved at once, which bounds the memory.
 
     Returns:
-        `AttackResult` of NumPy arrays.
+        `AttackResult`.
 
     Raises:
         ValueError: shapes or lengths differ, images outside the bounds, negative or not finite λ,
             unknown names, no layers, or a victim whose posteriors are not finite.
     """
-    goal = objectives.find(objective)
-    layers = _layer_indices(layers, len(victim.latent_dims))
-    checks.one_of("ancestors", ancestors, ANCESTORS)
+    problem = _problem(victim, objective, layers, ancestors, draws, seed, squared_norm)
     images, targets, weights = _check_arguments(victim, images, targets, weights, bounds)
-    noise = None if ancestors == "mean" else _draw(victim, draws, seed)
-    results = []
-    for start in range(0, len(images), checks.positive_integer("chunk_size", chunk_size)):
-        chunk = slice(start, start + chunk_size)
-        results.append(
-            _attack_chunk(
-                _Problem(victim, goal, layers, noise, ancestors == "fresh", squared_norm),
-                images[chunk],
-                targets[chunk],
-                weights[chunk],
+
+    def solve(rows, starts):
+        size = checks.positive_integer("chunk_size", chunk_size)
+        parts = [rows[first : first + size] for first in range(0, len(rows), size)]
+        found = [
+            _minimize(
+                problem,
+                *(array[part] for array in (images, targets, weights, starts)),
                 bounds,
-                {"max_evaluations": max_evaluations},
+                {"max_evaluations": max_evaluations, "optimizer": optimizer},
             )
-        )
-    return AttackResult(*(np.concatenate(field) for field in zip(*results, strict=True)))
+            for part in parts
+        ]
+        return _Found(*(np.concatenate(field) for field in zip(*found, strict=True)))
+
+    everything = np.arange(len(images))
+    best = solve(everything, images)
+    first_loss = best.loss.copy()
+    rng = np.random.default_rng(checks.seed("seed", seed))
+    for _ in range(restarts):
+        distortions = rng.uniform(-0.5, 0.5, images.shape).astype(np.float32)
+        starts = np.clip(images + distortions, *bounds)
+        _keep_better(best, everything, solve(everything, starts))
+    if pair_ids is not None:
+        rows, sources = _better_neighbours(best, np.asarray(pair_ids), weights, problem)
+        if len(rows):
+            starts = images.copy()
+            starts[rows] = best.adversarial[sources]
+            _keep_better(best, rows, solve(rows, starts))
+    return AttackResult(
+        distortion=best.adversarial - images,
+        fresh_divergence=scoring.fresh_divergence(
+            victim, best.adversarial, targets, objective, problem.layers, seed + 1
+        ),
+        first_loss=first_loss,
+        **best._asdict(),
+    )
+
+
+class _Found(NamedTuple):
+    """The fields of `AttackResult` that a minimisation gives."""
+
+    adversarial: np.ndarray
+    loss: np.ndarray
+    divergence: np.ndarray
+    unattacked_divergence: np.ndarray
+    distortion_norm: np.ndarray
+    projected_gradient_norm: np.ndarray
+    evaluations: np.ndarray
+    status: np.ndarray
+
+
+def _keep_better(best, rows, found):
+    """Overwrites `best` at `rows` where `found` is lower; evaluations add up."""
+    better = found.loss < best.loss[rows]
+    for field in _Found._fields:
+        if field != "evaluations":
+            getattr(best, field)[rows[better]] = getattr(found, field)[better]
+    best.evaluations[rows] += found.evaluations
+
+
+def _better_neighbours(best, pair_ids, weights, problem):
+    """Rows whose pair has a better result at another λ, and that result's row."""
+    rows, sources = [], []
+    cost = best.distortion_norm**2 if problem.squared_norm else best.distortion_norm
+    for pair in np.unique(pair_ids):
+        members = np.flatnonzero(pair_ids == pair)
+        losses = weights[members, None] * cost[members] + best.divergence[members]
+        nearest = np.argmin(losses, axis=1)
+        # Rounding of the loss in float32 is no reason to start again.
+        is_better = losses[np.arange(len(members)), nearest] < best.loss[members] * (1 - 1e-5)
+        rows += members[is_better].tolist()
+        sources += members[nearest[is_better]].tolist()
+    return np.array(rows, int), np.array(sources, int)
 
 
 class _Problem(NamedTuple):
@@ -134,14 +205,55 @@ class _Problem(NamedTuple):
         return gaussians.safe_norm(flat)
 
 
-def _attack_chunk(problem, images, targets, weights, bounds, options):
-    shape = images.shape[1:]
-    images, weights = tf.constant(images), tf.constant(weights, tf.float32)
+def _problem(victim, objective, layers, ancestors, draws, seed, squared_norm=False):
+    goal = objectives.find(objective)
+    layers = _layer_indices(layers, len(victim.latent_dims))
+    checks.one_of("ancestors", ancestors, ANCESTORS)
+    noise = None if ancestors == "mean" else scoring.draw(victim, draws, seed)
+    return _Problem(victim, goal, layers, noise, ancestors == "fresh", squared_norm)
+
+
+def divergence_and_gradient(
+    victim, targets, objective="latent_kl", layers="all", ancestors="mean", draws=4, seed=0
+):
+    """The divergence part of Δ towards given targets, with its gradient, as `attack` sees it.
+
+    Args:
+        victim: see `attack`.
+        targets: (B, H, W, C).
+        objective: see `attack`.
+        layers: see `attack`.
+        ancestors: see `attack`.
+        draws: see `attack`.
+        seed: see `attack`.
+
+    Returns:
+        A function of (B, H, W, C) images that gives (B,) values and (B, H, W, C) gradients.
+    """
+    problem = _problem(victim, objective, layers, ancestors, draws, seed)
     prepared = problem.prepare(tf.constant(targets))
-    unattacked = problem.divergence(images, prepared)
+
+    @tf.function
+    def function(images):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            value = problem.divergence(images, prepared)
+        gradient = tape.gradient(value, images, unconnected_gradients="zero")
+        return value, gradient
+
+    return function
+
+
+def _minimize(problem, images, targets, weights, starts, bounds, options):
+    """Solves the attacks of one chunk, all at once: -> `_Found`."""
+    shape, count = images.shape[1:], len(images)
+    images, weights = tf.constant(images), tf.constant(weights, tf.float32)
+    prepared = tf.function(problem.prepare)(tf.constant(targets))
+    divergence = tf.function(problem.divergence)
+    unattacked = divergence(images, prepared).numpy()
     if not np.all(np.isfinite(unattacked)):
-        count = np.sum(~np.isfinite(unattacked))
-        raise checks.invalid("victim", "finite posteriors", f"{count} divergences not finite")
+        wrong = np.sum(~np.isfinite(unattacked))
+        raise checks.invalid("victim", "finite posteriors", f"{wrong} divergences not finite")
 
     def value_and_gradients(positions, items):
         own = tf.nest.map_structure(lambda t: tf.gather(t, items), prepared)
@@ -153,30 +265,20 @@ def _attack_chunk(problem, images, targets, weights, bounds, options):
             value += problem.divergence(attacked, own)
         return value, tape.gradient(value, positions)
 
-    flat = tf.reshape(images, [len(images), -1])
+    flat = tf.reshape(starts, [count, -1])
     lower, upper = (tf.fill(flat.shape, float(bound)) for bound in bounds)
-    found = box_lbfgs.minimize_in_box(value_and_gradients, flat, lower, upper, **options)
+    found = minimize_in_box(value_and_gradients, flat, lower, upper, **options)
     adversarial = tf.reshape(found.position, images.shape)
-    distortion = adversarial - images
-    return AttackResult(
+    distances = gaussians.safe_norm(tf.reshape(adversarial - images, flat.shape))
+    return _Found(
         adversarial=adversarial.numpy(),
-        distortion=distortion.numpy(),
-        loss=np.asarray(found.value),
-        divergence=problem.divergence(adversarial, prepared).numpy(),
-        unattacked_divergence=unattacked.numpy(),
-        distortion_norm=gaussians.safe_norm(tf.reshape(distortion, flat.shape)).numpy(),
-        projected_gradient_norm=np.asarray(found.projected_gradient_norm),
-        evaluations=np.asarray(found.evaluations),
-        status=np.asarray(found.status),
-    )
-
-
-def _draw(victim, draws, seed):
-    draws, seed = checks.positive_integer("draws", draws), checks.seed("seed", seed)
-    keys = tf.random.experimental.stateless_split([seed, 0], len(victim.latent_dims))
-    return tuple(
-        tf.random.stateless_normal([draws, units], key)
-        for units, key in zip(victim.latent_dims, tf.unstack(keys), strict=True)
+        loss=found.value.numpy(),
+        divergence=divergence(adversarial, prepared).numpy(),
+        unattacked_divergence=unattacked,
+        distortion_norm=distances.numpy(),
+        projected_gradient_norm=found.projected_gradient_norm.numpy(),
+        evaluations=found.evaluations.numpy(),
+        status=found.status.numpy(),
     )
 
 

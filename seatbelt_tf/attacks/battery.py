@@ -1,0 +1,158 @@
+"""Batteries: all pairs × all λ of one attack on one model, stored as they are finished.
+
+A battery's directory holds `battery.json` (its settings), `part-0000.npz` … (finished attacks:
+every field of `AttackResult` and `Score`, the pair and λ), and, when all are there, `records.csv`,
+a row an attack, which `pandas.read_csv` reads. What is there is never computed again.
+"""
+
+import csv
+import hashlib
+import json
+import pathlib
+
+import numpy as np
+
+from seatbelt_tf import checks, runs
+from seatbelt_tf.attacks import diagnostics, scoring
+from seatbelt_tf.attacks.attack import AttackResult, attack, divergence_and_gradient
+from seatbelt_tf.attacks.box_lbfgs import Status
+
+IMAGE_FIELDS = ("adversarial", "distortion")
+ATTACKS_AT_ONCE = 250
+
+
+class Battery:
+    """One attack on one model over pairs and weights.
+
+    Args:
+        victim: see `Attackable`.
+        images: (P, H, W, C) images.
+        targets: (P, H, W, C) targets, one an image.
+        weights: (W,) λ.
+        directory: parent of the battery's own directory.
+        options: keyword arguments of `attack`.
+        origin: JSON-compatible description of the victim and the pairs, part of the settings.
+
+    Raises:
+        ValueError: there are no pairs or no weights, or the directory holds another battery.
+    """
+
+    def __init__(self, victim, images, targets, weights, directory, options, origin):
+        if not len(images) or not len(weights):
+            raise checks.invalid("pairs", "at least one pair and one weight", len(images))
+        self.victim, self.images, self.targets = victim, images, targets
+        self.weights, self.options = np.asarray(weights, np.float64), options
+        self.settings = {
+            "origin": origin,
+            "pairs": len(images),
+            "weights": self.weights.tolist(),
+            "attack": options,
+        }
+        text = json.dumps(self.settings, sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        name = f"{options['objective']}-{options['layers']}-{options['ancestors']}-{digest}"
+        self.path = pathlib.Path(directory) / name
+        self.pairs_at_once = max(1, ATTACKS_AT_ONCE // len(self.weights))
+
+    def parts(self):
+        """The parts of the battery: (file, pairs of it)."""
+        starts = range(0, len(self.images), self.pairs_at_once)
+        return [
+            (
+                self.path / f"part-{start // self.pairs_at_once:04d}.npz",
+                np.arange(start, min(start + self.pairs_at_once, len(self.images))),
+            )
+            for start in starts
+        ]
+
+    def run(self, report):
+        """Computes what is missing.
+
+        Args:
+            report: called with the number of finished attacks and of all.
+
+        Returns:
+            The records: see `records`.
+        """
+        if not (self.path / "battery.json").exists():
+            runs.write_json(self.path / "battery.json", self.settings)
+        total = len(self.images) * len(self.weights)
+        for path, pairs in self.parts():
+            if not path.exists():
+                self._solve(path, pairs)
+            report((pairs[-1] + 1) * len(self.weights), total)
+        records = self.records()
+        _write_csv(self.path / "records.csv", records)
+        return records
+
+    def _solve(self, path, pairs):
+        ids = np.repeat(pairs, len(self.weights))
+        weights = np.tile(self.weights, len(pairs))
+        images, targets = self.images[ids], self.targets[ids]
+        result = attack(self.victim, images, targets, weights, pair_ids=ids, **self.options)
+        score = scoring.score(
+            self.victim, images, targets, result.adversarial, self.options["seed"] + 2
+        )
+        gap = np.linalg.norm((targets - images).reshape(len(ids), -1), axis=1)
+        fields = {"pair": ids, "weight": weights, "target_distance": gap}
+        fields |= result._asdict() | score._asdict()
+        with runs.replacing(path) as temporary:
+            np.savez_compressed(temporary, **fields)
+
+    def records(self):
+        """All finished attacks: dict of field name to array, ordered by pair and weight.
+
+        The fields of `AttackResult` and `Score`, "pair" (index), "weight" (λ) and
+        "target_distance" (‖x_t − x‖₂).
+        """
+        loaded = [np.load(path, allow_pickle=False) for path, _ in self.parts() if path.exists()]
+        return {name: np.concatenate([part[name] for part in loaded]) for name in loaded[0].files}
+
+
+def result_of(records):
+    """The `AttackResult` within records."""
+    return AttackResult(**{name: records[name] for name in AttackResult._fields})
+
+
+def diagnose(records):
+    """The checks of `diagnostics.diagnose` on a battery's records."""
+    return diagnostics.diagnose(result_of(records), records["weight"], records["pair"])
+
+
+def gradient_diagnoses(battery):
+    """The checks of `diagnostics.gradient_checks` on a battery's objective at its own images."""
+    names = ("objective", "layers", "ancestors", "draws", "seed")
+    options = {name: battery.options[name] for name in names}
+    function = divergence_and_gradient(battery.victim, battery.targets, **options)
+    return diagnostics.gradient_checks(function, battery.images)
+
+
+def summarise(records):
+    """What a battery found, in one dict of numbers.
+
+    Returns:
+        attacks, mean_loss (Δ averaged over λ, as in the paper's figures: at large λ it is the
+        unattacked divergence), median_divergence_ratio (to d = 0), mean_closed_share,
+        mean_target_loss, mean_evaluations, and the share of each status.
+    """
+    unattacked = np.maximum(np.abs(records["unattacked_divergence"]), 1e-12)
+    return {
+        "attacks": len(records["loss"]),
+        "mean_loss": float(np.mean(records["loss"])),
+        "median_divergence_ratio": float(np.median(records["divergence"] / unattacked)),
+        "mean_closed_share": float(np.nanmean(records["closed_share"])),
+        "mean_target_loss": float(np.mean(records["target_loss"])),
+        "mean_evaluations": float(np.mean(records["evaluations"])),
+        **{
+            f"share_{status.name.lower()}": float(np.mean(records["status"] == status))
+            for status in Status
+        },
+    }
+
+
+def _write_csv(path, records):
+    columns = [name for name in records if name not in IMAGE_FIELDS]
+    with runs.replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*(records[name].tolist() for name in columns), strict=True))

@@ -1,0 +1,184 @@
+"""Signs that an attack's result must not be trusted as evidence of robustness.
+
+Each check is a function of a battery's results; `diagnose` runs them all. A check that fires does
+not say that the victim is weak, only that this attack does not show that it is strong.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from seatbelt_tf.attacks.box_lbfgs import Status
+
+# Shares of attacks, or relative differences, from which a check fires.
+LARGEST_UNCONVERGED = 0.25
+LARGEST_GAIN = 0.05
+LARGEST_NOISE = 1e-4
+
+
+class Diagnosis(NamedTuple):
+    """One check.
+
+    Attributes:
+        name: what was looked at.
+        value: the number found.
+        limit: above which it fires.
+        fired: whether it did.
+        meaning: what that would mean, for a person.
+    """
+
+    name: str
+    value: float
+    limit: float
+    fired: bool
+    meaning: str
+
+
+def _diagnosis(name, value, limit, meaning):
+    value = float(value)
+    return Diagnosis(name, value, limit, not value <= limit, meaning)
+
+
+def not_converged(result):
+    """Share of attacks that ended neither converged nor optimal at the start."""
+    ended = np.isin(result.status, (Status.CONVERGED, Status.OPTIMAL_AT_START))
+    return _diagnosis(
+        "not_converged",
+        1 - np.mean(ended),
+        LARGEST_UNCONVERGED,
+        "the minimiser was stopped or stuck: allow more evaluations",
+    )
+
+
+def not_finite(result):
+    """Share of attacks in which Δ or its gradient was not finite at the start."""
+    return _diagnosis(
+        "not_finite",
+        np.mean(result.status == Status.NOT_FINITE),
+        0.0,
+        "the victim returns NaN or infinity",
+    )
+
+
+def not_monotone(result, weights, pair_ids):
+    """Share of neighbours on a λ path at which the minimal Δ falls as λ grows (it cannot)."""
+    falls = [
+        np.diff(result.loss[rows]) < -LARGEST_GAIN * np.abs(result.loss[rows][1:])
+        for pair in np.unique(pair_ids)
+        for rows in [np.flatnonzero(pair_ids == pair)]
+        for rows in [rows[np.argsort(weights[rows])]]
+    ]
+    return _diagnosis(
+        "not_monotone_in_weight",
+        np.mean(np.concatenate(falls)) if falls and len(np.concatenate(falls)) else 0.0,
+        0.05,
+        "better minima exist than were found: use restarts or pair_ids",
+    )
+
+
+def restart_gain(result):
+    """Median relative gain of restarts and warm starts over the start at d = 0."""
+    scale = np.maximum(np.abs(result.first_loss), 1e-12)
+    return _diagnosis(
+        "restart_gain",
+        np.median((result.first_loss - result.loss) / scale),
+        LARGEST_GAIN,
+        "the loss has many local minima: use more restarts",
+    )
+
+
+def fresh_draws(result):
+    """Median of the divergence under fresh draws over that under the attacker's own, less 1.
+
+    Only attacks whose fresh divergence did not fall to a tenth of the unattacked one are counted:
+    where little is left, the ratio of two small numbers says nothing.
+    """
+    counted = result.fresh_divergence > 0.1 * np.abs(result.unattacked_divergence)
+    own = np.maximum(np.abs(result.divergence[counted]), 1e-12)
+    excess = result.fresh_divergence[counted] / own - 1
+    return _diagnosis(
+        "fresh_draws",
+        np.median(excess) if excess.size else 0.0,
+        1.0,
+        "the attack fits its own noise: use ancestors='sample' with more draws",
+    )
+
+
+def gradient_checks(divergence_and_gradient, images):
+    """Checks of the divergence's gradient at and around the unattacked images.
+
+    Args:
+        divergence_and_gradient: (B, H, W, C) -> (B,) values and (B, H, W, C) gradients.
+        images: (B, H, W, C) unattacked images.
+
+    Returns:
+        Three `Diagnosis`: gradients that are zero or not finite, a function that is not
+        deterministic, and values that move without the gradient saying so (masked gradients).
+    """
+    images = tf.convert_to_tensor(images)
+    value, gradient = (np.asarray(array, np.float64) for array in divergence_and_gradient(images))
+    again = np.asarray(divergence_and_gradient(images)[0], np.float64)
+    norms = np.sqrt(np.sum(np.square(gradient), axis=(1, 2, 3)))
+    noise = np.abs(again - value) / np.maximum(np.abs(value), 1e-12)
+    shift = np.random.default_rng(0).choice([-0.05, 0.05], images.shape).astype(np.float32)
+    moved = np.asarray(
+        divergence_and_gradient(tf.clip_by_value(images + shift, -1.0, 1.0))[0], np.float64
+    )
+    # A gradient that promises less than a thousandth of the change over a step that large is no
+    # description of the function.
+    step = np.sqrt(np.sum(np.square(shift), axis=(1, 2, 3)))
+    change = np.abs(moved - value)
+    is_masked = change > 1000 * norms * step + 1e-3 * np.abs(value)
+    return [
+        _diagnosis(
+            "zero_or_infinite_gradients",
+            np.mean((norms == 0) | ~np.isfinite(norms)),
+            0.0,
+            "the attacker is blind: the victim's gradient is masked",
+        ),
+        _diagnosis(
+            "not_deterministic",
+            np.max(noise),
+            LARGEST_NOISE,
+            "two evaluations at one point differ: a quasi-Newton method fails on noise",
+        ),
+        _diagnosis(
+            "masked_gradients",
+            np.mean(is_masked),
+            0.0,
+            "the divergence moves where its gradient says that it does not",
+        ),
+    ]
+
+
+def first_order_gain(result, other_loss):
+    """Share of attacks that projected Adam, given as many evaluations, solved better by 5 %."""
+    better = other_loss < result.loss - LARGEST_GAIN * np.abs(result.loss)
+    return _diagnosis(
+        "first_order_attack_better",
+        np.mean(better),
+        0.1,
+        "a simpler attack is stronger: do not trust this one",
+    )
+
+
+def diagnose(result, weights, pair_ids):
+    """All checks that need the results alone.
+
+    Args:
+        result: an `AttackResult`.
+        weights: (B,) λ.
+        pair_ids: (B,) integers, equal for the same images and targets.
+
+    Returns:
+        List of `Diagnosis`.
+    """
+    weights, pair_ids = np.asarray(weights), np.asarray(pair_ids)
+    return [
+        not_converged(result),
+        not_finite(result),
+        not_monotone(result, weights, pair_ids),
+        restart_gain(result),
+        fresh_draws(result),
+    ]

@@ -1,0 +1,117 @@
+"""What an attack achieved, measured afresh: not with the draws that the attacker minimised over."""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from seatbelt_tf import checks
+from seatbelt_tf.attacks import objectives
+
+SCORED_AT_ONCE = 64
+
+
+class Score(NamedTuple):
+    """How far reconstructions went to the target; every field is (B,), the first four in nats.
+
+    Attributes:
+        target_loss: −log p(x_t | z*), z* ~ q(z | x + d), averaged over fresh draws.
+        floor: the same with z* ~ q(z | x_t): the target's own reconstruction.
+        ceiling: the same with z* ~ q(z | x): no attack.
+        closed_share: (ceiling − target_loss) / (ceiling − floor), the share of the gap closed;
+            NaN where the ceiling is not above the floor.
+    """
+
+    target_loss: np.ndarray
+    floor: np.ndarray
+    ceiling: np.ndarray
+    closed_share: np.ndarray
+
+
+def fresh_divergence(victim, images, targets, objective, layers, seed, draws=16):
+    """The divergence part of Δ averaged over draws of the ancestors that no attack has seen.
+
+    Args:
+        victim: see `Attackable`.
+        images: (B, H, W, C), attacked or not.
+        targets: (B, H, W, C).
+        objective: an attack objective's name.
+        layers: indices of the attacked layers.
+        seed: of the draws.
+        draws: how many.
+
+    Returns:
+        (B,) nats or distances, NumPy.
+    """
+    goal = objectives.find(objective)
+
+    @tf.function(reduce_retracing=True)
+    def divergence(images, targets, noise):
+        prepared = goal.prepare(victim, targets, noise)
+        return goal.divergence(victim, images, prepared, noise, layers)
+
+    return _in_parts(divergence, victim, draws, seed, images, targets)
+
+
+def score(victim, images, targets, adversarial, seed=0, draws=16):
+    """−log p(x_t | z*) of attacked images, its floor, its ceiling and the share of the gap closed.
+
+    Args:
+        victim: see `Attackable`; it needs a decoder.
+        images: (B, H, W, C) unattacked images x.
+        targets: (B, H, W, C) targets x_t.
+        adversarial: (B, H, W, C) attacked images x + d.
+        seed: of the draws of z*, the same for the three.
+        draws: how many are averaged.
+
+    Returns:
+        `Score`.
+
+    Raises:
+        ValueError: the victim has no decoder.
+    """
+
+    @tf.function(reduce_retracing=True)
+    def loss(images, targets, noise):
+        posteriors = victim.posteriors(images, noise)
+        latents = tuple(
+            tf.reshape(q.mean + q.stddev * z, [-1, z.shape[-1]])
+            for q, z in zip(posteriors, noise, strict=True)
+        )
+        repeated = tf.repeat(targets, draws, axis=0)
+        likelihood = victim.log_likelihood(repeated, latents)
+        return -tf.reduce_mean(tf.reshape(likelihood, [-1, draws]), axis=1)
+
+    target_loss, floor, ceiling = (
+        _in_parts(loss, victim, draws, seed, seen, targets)
+        for seen in (adversarial, targets, images)
+    )
+    gap = ceiling - floor
+    closed = np.divide(ceiling - target_loss, gap, out=np.full_like(gap, np.nan), where=gap > 0)
+    return Score(target_loss, floor, ceiling, closed)
+
+
+def draw(victim, draws, seed):
+    """Standard normal draws by layer for all images alike: a tuple of (draws, d_i).
+
+    Raises:
+        ValueError: `draws` or `seed` out of range.
+    """
+    draws, seed = checks.positive_integer("draws", draws), checks.seed("seed", seed)
+    keys = tf.random.experimental.stateless_split([seed, 0], len(victim.latent_dims))
+    return tuple(
+        tf.random.stateless_normal([draws, units], key)
+        for units, key in zip(victim.latent_dims, tf.unstack(keys), strict=True)
+    )
+
+
+def _in_parts(function, victim, draws, seed, images, targets):
+    noise = draw(victim, draws, seed)
+    images, targets = (np.asarray(array, np.float32) for array in (images, targets))
+    parts = [
+        function(
+            images[start : start + SCORED_AT_ONCE], targets[start : start + SCORED_AT_ONCE], noise
+        )
+        for start in range(0, len(images), SCORED_AT_ONCE)
+    ]
+    return np.concatenate(parts)

@@ -1,0 +1,102 @@
+"""What can be attacked: the protocol, and an adapter for any Keras VAE."""
+
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from seatbelt_tf import checks, objectives
+from seatbelt_tf.gaussians import Gaussian, standard
+
+
+class Attackable(Protocol):
+    """What an attack asks of a model. `SeatbeltVAE` and `Victim` fulfil it.
+
+    Attributes:
+        image_shape: (H, W, C).
+        latent_dims: units by layer, bottom first.
+    """
+
+    image_shape: tuple
+    latent_dims: tuple
+
+    def posteriors(self, images, noise=None):
+        """Posteriors by layer: (M, H, W, C) -> `Gaussian`s of (M, d_i), or of (M, S, d_i).
+
+        `noise` holds (S, d_i) standard normal draws by layer for the ancestors of the layers
+        above; None puts ancestors at their means. Must be differentiable.
+        """
+
+    def log_likelihood(self, images, latents):
+        """log p(x | z): (M, H, W, C) and a tuple of (M, d_i) -> (M,), nats. For output attacks."""
+
+    def priors(self, latents):
+        """p(z^i | z^(i+1)) at the latents by layer: `Gaussian`s of (M, d_i). For output attacks."""
+
+
+class Victim:
+    """A user's own VAE with one latent layer, as something to attack.
+
+    Example:
+        victim = attacks.Victim(encoder=my_encoder, decoder=my_decoder, likelihood_scale=0.1)
+        result = attacks.attack(victim, images, targets, weights)
+
+    Args:
+        encoder: callable, a `keras.Model` say: (M, H, W, C) images to a tuple that begins with
+            mean and log-variance of q(z | x), (M, d) each.
+        decoder: callable, (M, d) latents to the mean of p(x | z), (M, H, W, C), in the images'
+            own range; only output attacks and the score of reconstructions need it.
+        likelihood_scale: standard deviation of p(x | z), in the images' own units.
+        image_shape: (H, W, C); by default the encoder's `input_shape`.
+
+    Raises:
+        ValueError: the image shape is not known, or the encoder's results are not as said.
+    """
+
+    def __init__(self, *, encoder, decoder=None, likelihood_scale=None, image_shape=None):
+        if image_shape is None:
+            image_shape = (getattr(encoder, "input_shape", None) or (None,))[1:]
+        if len(image_shape) != 3 or None in image_shape:
+            raise checks.invalid(
+                "image_shape", "(H, W, C), which this encoder does not tell", repr(image_shape)
+            )
+        if decoder is not None:
+            likelihood_scale = checks.finite_number("likelihood_scale", likelihood_scale, above=0)
+        self.image_shape = tuple(image_shape)
+        self.likelihood_scale = likelihood_scale
+        self._encoder, self._decoder = encoder, decoder
+        try:
+            mean, stddev = self._encode(tf.zeros((2, *self.image_shape)))
+        except (TypeError, IndexError, KeyError) as error:
+            raise checks.invalid("encoder", "(mean, log-variance) as result", error) from error
+        if mean.shape.rank != 2 or mean.shape != stddev.shape:
+            raise checks.invalid(
+                "encoder",
+                "mean and log-variance of one shape (M, d)",
+                f"results of shapes {tuple(mean.shape)} and {tuple(stddev.shape)}",
+            )
+        self.latent_dims = (int(mean.shape[1]),)
+
+    def _encode(self, images):
+        mean, log_variance, *_ = self._encoder(images)
+        log_variance = tf.cast(log_variance, tf.float32)
+        return Gaussian(tf.cast(mean, tf.float32), tf.exp(0.5 * log_variance))
+
+    def posteriors(self, images, noise=None):
+        """See `Attackable`; a single layer has no ancestors, so all draws are the same."""
+        posterior = self._encode(images)
+        if noise is None:
+            return (posterior,)
+        draws = noise[0].shape[0]
+        return (Gaussian(*(tf.repeat(part[:, None], draws, axis=1) for part in posterior)),)
+
+    def log_likelihood(self, images, latents):
+        """See `Attackable`. Raises ValueError without a decoder."""
+        if self._decoder is None:
+            raise checks.invalid("decoder", "one, which this objective or score needs", None)
+        means = self._decoder(latents[0])
+        return objectives.log_likelihood(images, means, np.float32(self.likelihood_scale))
+
+    def priors(self, latents):
+        """Normal(0, I)."""
+        return (standard((latents[0], latents[0])),)

@@ -1,0 +1,303 @@
+"""Attacks on victims with known answers, on the model itself, and bad input."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from seatbelt_tf import SeatbeltVAE, attacks, gaussians
+from seatbelt_tf.attacks import diagnostics, objectives, scoring
+from seatbelt_tf.attacks.attack import divergence_and_gradient
+
+SHAPE = (4, 4, 1)
+
+
+class LinearVictim:
+    """q(z | x) = Normal(A x, s²) with a linear decoder of its own; attacks have closed forms."""
+
+    image_shape = SHAPE
+    latent_dims = (3,)
+
+    def __init__(self, stddev=0.5):
+        rng = np.random.default_rng(0)
+        self.matrix = tf.constant(rng.normal(size=(16, 3)) / 4, tf.float32)
+        self.stddev = stddev
+
+    def posteriors(self, images, noise=None):
+        mean = tf.reshape(images, [-1, 16]) @ self.matrix
+        posterior = gaussians.Gaussian(mean, tf.fill(tf.shape(mean), self.stddev))
+        if noise is None:
+            return (posterior,)
+        draws = noise[0].shape[0]
+        return (gaussians.Gaussian(*(tf.repeat(t[:, None], draws, axis=1) for t in posterior)),)
+
+    def log_likelihood(self, images, latents):
+        return -tf.reduce_sum(tf.square(tf.reshape(images, [-1, 16])[:, :3] - latents[0]), axis=1)
+
+    def priors(self, latents):
+        return (gaussians.standard((latents[0], latents[0])),)
+
+
+def _pairs(count=6, shape=SHAPE, seed=1, size=0.2):
+    rng = np.random.default_rng(seed)
+    return rng.uniform(-size, size, (2, count, *shape)).astype(np.float32)
+
+
+def test_squared_norm_attack_on_a_linear_encoder_is_the_ridge_solution():
+    victim, (images, targets) = LinearVictim(), _pairs()
+    weights = np.geomspace(1e-2, 10, 6)
+    result = attacks.attack(victim, images, targets, weights, squared_norm=True)
+    matrix = np.float64(victim.matrix)
+    for row in range(6):
+        # Minimise λ‖d‖² + ‖Aᵀ(d − t)‖² / (2 s²), t = x_t − x, inside the box (not binding here).
+        gap = np.float64(targets[row] - images[row]).ravel()
+        gram = matrix @ matrix.T / (2 * victim.stddev**2)
+        expected = np.linalg.solve(weights[row] * np.eye(16) + gram, gram @ gap)
+        np.testing.assert_allclose(result.distortion[row].ravel(), expected, atol=1e-4)
+    np.testing.assert_allclose(
+        result.distortion_norm, np.linalg.norm(result.distortion.reshape(6, -1), axis=1), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        result.loss, weights * result.distortion_norm**2 + result.divergence, rtol=1e-4
+    )
+
+
+def test_all_of_the_papers_weights_are_finite_and_never_worse_than_no_attack():
+    victim, (images, targets) = LinearVictim(), _pairs(1, size=1.0)
+    weights = attacks.paper_weights(50)
+    assert (weights[0], weights[-1], len(weights)) == (2**-20, 2**20, 50)
+    result = attacks.attack(victim, *(np.repeat(a, 50, 0) for a in (images, targets)), weights)
+    for field in result:
+        assert np.all(np.isfinite(field))
+    assert np.all(result.loss <= result.unattacked_divergence * (1 + 1e-6))
+    # The largest weights make any distortion too dear: the norm is not differentiable at 0.
+    assert np.all(result.distortion[-10:] == 0)
+    assert np.all(result.divergence[:10] < 1e-3 * result.unattacked_divergence[:10])
+    assert np.all(np.abs(result.adversarial) <= 1)
+
+
+def test_attacks_do_not_depend_on_the_others_nor_on_the_chunks():
+    victim, (images, targets) = LinearVictim(), _pairs()
+    weights = np.geomspace(1e-3, 10, 6)
+    together = attacks.attack(victim, images, targets, weights)
+    for options in ({"chunk_size": 2}, {"chunk_size": 4}):
+        parts = attacks.attack(victim, images, targets, weights, **options)
+        np.testing.assert_allclose(parts.adversarial, together.adversarial, atol=1e-5)
+    alone = attacks.attack(victim, images[2:3], targets[2:3], weights[2:3])
+    np.testing.assert_allclose(alone.adversarial[0], together.adversarial[2], atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return SeatbeltVAE(image_shape=(32, 32, 1), latent_dims=(6, 4, 3), seed=3)
+
+
+@pytest.mark.parametrize("objective", objectives.names())
+@pytest.mark.parametrize("ancestors", ["mean", "sample"])
+def test_every_objective_lowers_its_divergence_on_a_hierarchical_model(model, objective, ancestors):
+    images, targets = _pairs(3, (32, 32, 1), size=1.0)
+    result = attacks.attack(
+        model, images, targets, np.full(3, 1e-3), objective, ancestors=ancestors, max_evaluations=40
+    )
+    assert np.all(result.divergence < result.unattacked_divergence)
+    assert np.all(result.evaluations <= 40)
+
+
+def test_layers_choose_whose_posteriors_are_attacked(model):
+    images, targets = _pairs(2, (32, 32, 1), size=1.0)
+    by_layer = [
+        attacks.attack(
+            model, images, targets, np.zeros(2), layers=layers, max_evaluations=1
+        ).unattacked_divergence
+        for layers in ((0,), (1,), (2,), "all", "bottom", "top")
+    ]
+    np.testing.assert_allclose(by_layer[3], sum(by_layer[:3]), rtol=1e-5)
+    np.testing.assert_array_equal(by_layer[4], by_layer[0])
+    np.testing.assert_array_equal(by_layer[5], by_layer[2])
+
+
+def test_warm_starts_along_a_path_only_improve():
+    victim, (images, targets) = LinearVictim(), _pairs(2)
+    images, targets = (np.repeat(a, 5, axis=0) for a in (images, targets))
+    weights, pairs = np.tile(np.geomspace(1e-3, 1, 5), 2), np.repeat([0, 1], 5)
+    options = {"max_evaluations": 4}
+    plain = attacks.attack(victim, images, targets, weights, **options)
+    warm = attacks.attack(victim, images, targets, weights, pair_ids=pairs, restarts=1, **options)
+    np.testing.assert_array_equal(warm.first_loss, plain.loss)
+    assert np.all(warm.loss <= plain.loss)
+    assert np.any(warm.loss < plain.loss)
+
+
+def test_score_has_the_targets_reconstruction_as_floor():
+    victim, (images, targets) = LinearVictim(), _pairs()
+    score = attacks.score(victim, images, targets, targets)
+    np.testing.assert_allclose(score.target_loss, score.floor)
+    gap = score.ceiling > score.floor
+    np.testing.assert_allclose(score.closed_share[gap], 1)
+    assert np.all(np.isnan(score.closed_share[~gap]))
+    unattacked = attacks.score(victim, images, targets, images)
+    np.testing.assert_allclose(unattacked.closed_share[gap], 0)
+
+
+def _keras_encoder():
+    inputs = keras.Input((8, 8, 1))
+    hidden = keras.layers.Dense(16, activation="tanh")(keras.layers.Flatten()(inputs))
+    outputs = [keras.layers.Dense(3)(hidden), keras.layers.Dense(3)(hidden)]
+    return keras.Model(inputs, outputs)
+
+
+def test_any_keras_encoder_is_a_victim_and_a_decoder_allows_output_attacks():
+    encoder = _keras_encoder()
+    images, targets = _pairs(3, (8, 8, 1), size=1.0)
+    victim = attacks.Victim(encoder=encoder)
+    assert (victim.image_shape, victim.latent_dims) == ((8, 8, 1), (3,))
+    result = attacks.attack(victim, images, targets, np.full(3, 1e-3))
+    assert np.all(result.divergence < 0.1 * result.unattacked_divergence)
+    mean, log_variance = encoder(images)
+    posterior = gaussians.Gaussian(mean, np.exp(log_variance / 2))
+    mean, log_variance = encoder(targets)
+    target = gaussians.Gaussian(mean, np.exp(log_variance / 2))
+    np.testing.assert_allclose(
+        result.unattacked_divergence, gaussians.kl(posterior, target), rtol=1e-5
+    )
+    with pytest.raises(ValueError, match="decoder"):
+        attacks.attack(victim, images, targets, np.ones(3), "output")
+    decoder = keras.Sequential([keras.layers.Dense(64), keras.layers.Reshape((8, 8, 1))])
+    whole = attacks.Victim(encoder=encoder, decoder=decoder, likelihood_scale=0.1)
+    output = attacks.attack(whole, images, targets, np.full(3, 1e-3), "output")
+    assert np.all(output.divergence < output.unattacked_divergence)
+
+
+class PlantedVictim(LinearVictim):
+    """Posteriors jump to the target's along one direction that a distortion of norm 0.1 spans."""
+
+    def __init__(self, is_masked):
+        super().__init__()
+        self.is_masked = is_masked
+        direction = np.random.default_rng(5).normal(size=16)
+        self.direction = tf.constant(direction / np.linalg.norm(direction), tf.float32)
+
+    def posteriors(self, images, noise=None):
+        flat = tf.reshape(images, [-1, 16])
+        along = tf.linalg.matvec(flat, self.direction)
+        switch = tf.sigmoid(100 * (along - 0.05))
+        if self.is_masked:
+            switch = tf.round(switch)
+        mean = tf.stack([switch, 1 - switch, switch], axis=1)
+        posterior = gaussians.Gaussian(mean, tf.fill(tf.shape(mean), 0.05))
+        if noise is None:
+            return (posterior,)
+        draws = noise[0].shape[0]
+        return (gaussians.Gaussian(*(tf.repeat(t[:, None], draws, axis=1) for t in posterior)),)
+
+
+def _planted(is_masked):
+    victim = PlantedVictim(is_masked)
+    direction = victim.direction.numpy().reshape(1, *SHAPE)
+    images = np.random.default_rng(6).uniform(-0.5, 0.5, (4, *SHAPE)).astype(np.float32)
+    along = np.sum(images * direction, axis=(1, 2, 3), keepdims=True)
+    images = np.clip(images - along * direction, -1, 1).astype(np.float32)
+    targets = np.clip(images + 0.3 * direction, -1, 1).astype(np.float32)
+    return victim, images, targets
+
+
+def _checks(victim, images, targets):
+    function = divergence_and_gradient(victim, targets)
+    return {check.name: check.fired for check in diagnostics.gradient_checks(function, images)}
+
+
+def test_a_planted_vulnerability_is_found():
+    victim, images, targets = _planted(is_masked=False)
+    result = attacks.attack(victim, images, targets, np.full(4, 1.0))
+    assert np.all(result.divergence < 0.01 * result.unattacked_divergence)
+    assert np.all(result.distortion_norm < 0.2)
+    assert not any(_checks(victim, images, targets).values())
+
+
+def test_a_masked_gradient_is_flagged():
+    victim, images, targets = _planted(is_masked=True)
+    assert _checks(victim, images, targets)["zero_or_infinite_gradients"]
+
+
+def test_redrawn_ancestors_are_flagged_as_not_deterministic(model):
+    images, targets = _pairs(3, (32, 32, 1), size=1.0)
+    for ancestors, expected in (("fresh", True), ("sample", False), ("mean", False)):
+        function = divergence_and_gradient(model, targets, ancestors=ancestors)
+        checks = {c.name: c.fired for c in diagnostics.gradient_checks(function, images)}
+        assert checks["not_deterministic"] == expected
+
+
+def _result(**fields):
+    defaults = {name: np.ones(4) for name in attacks.AttackResult._fields if name not in fields}
+    defaults.setdefault("status", np.zeros(4, int))
+    return attacks.AttackResult(**(defaults | fields))
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, set()),
+        ({"status": np.array([0, 1, 1, 2])}, {"not_converged"}),
+        ({"status": np.array([0, 0, 4, 3])}, {"not_finite"}),
+        ({"loss": np.array([1.0, 0.5, 1.0, 1.5])}, {"not_monotone_in_weight"}),
+        ({"first_loss": np.full(4, 2.0)}, {"restart_gain"}),
+        ({"fresh_divergence": np.full(4, 5.0)}, {"fresh_draws"}),
+    ],
+)
+def test_each_check_of_a_battery_fires_on_its_own_fault(fields, expected):
+    checks = diagnostics.diagnose(_result(**fields), [1, 2, 1, 2], [0, 0, 1, 1])
+    assert {check.name for check in checks if check.fired} == expected
+
+
+class NaNVictim(LinearVictim):
+    def posteriors(self, images, noise=None):
+        return tf.nest.map_structure(lambda t: t * np.nan, super().posteriors(images, noise))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": np.full((2, *SHAPE), 1.5, np.float32)}, "images"),
+        ({"images": np.full((2, *SHAPE), np.nan, np.float32)}, "images"),
+        ({"images": np.zeros((2, *SHAPE), np.uint8)}, "images.dtype"),
+        ({"targets": np.zeros((2, 5, 4, 1), np.float32)}, "targets.shape"),
+        ({"targets": np.zeros((3, *SHAPE), np.float32)}, "one target an image"),
+        ({"weights": np.ones(3)}, "one weight"),
+        ({"weights": np.array([1.0, -1.0])}, "weights"),
+        ({"weights": np.array([1.0, np.nan])}, "weights"),
+        ({"layers": ()}, "layers"),
+        ({"layers": (1,)}, "layers"),
+        ({"layers": "middle"}, "layers"),
+        ({"objective": "latent_k"}, "did you mean 'latent_kl'"),
+        ({"ancestors": "means"}, "did you mean 'mean'"),
+        ({"bounds": (1.0, -1.0)}, "bounds"),
+        ({"victim": NaNVictim()}, "finite posteriors"),
+        ({"chunk_size": 0}, "chunk_size"),
+    ],
+)
+def test_bad_input_is_named(changes, message):
+    images, targets = _pairs(2)
+    arguments = {
+        "victim": LinearVictim(),
+        "images": images,
+        "targets": targets,
+        "weights": np.ones(2),
+    }
+    with pytest.raises(ValueError, match=message):
+        attacks.attack(**(arguments | changes))
+
+
+@pytest.mark.parametrize(
+    "encoder", [lambda x: x, lambda x: (x[:, 0, 0], x[:, 0]), lambda x: None], ids=str
+)
+def test_encoders_that_give_something_else_are_refused(encoder):
+    with pytest.raises(ValueError, match="encoder"):
+        attacks.Victim(encoder=encoder, image_shape=(8, 8, 1))
+    with pytest.raises(ValueError, match="image_shape"):
+        attacks.Victim(encoder=encoder)
+
+
+def test_scoring_draws_are_those_of_the_seed():
+    one, same, other = (scoring.draw(LinearVictim(), 4, seed)[0] for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, same)
+    assert np.any(one != other)

@@ -1,0 +1,169 @@
+"""Attacks a trained model: `python -m trainers.attack --help`."""
+
+import json
+
+from absl import flags
+
+from seatbelt_tf import checks, runs
+from trainers import program
+
+DESCRIPTION = """
+Attacks the model of a run: every pair of test images × every weight λ, for each objective. Every
+finished part is stored under the run's attacks/ at once; started again, the program goes on where
+it was.
+
+Examples:
+  PROGRAM --run=runs/sprites
+  PROGRAM --run=runs/sprites --objective=latent_kl,latent_w2,output --pairs=20
+  PROGRAM --run=runs/sprites --layers=top --ancestors=sample --strict
+
+Exit status: 0 done, 2 bad input, 3 with --strict when a diagnostic fires.
+"""
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("run", None, "Run directory of a trained model.")
+flags.DEFINE_list("objective", ["latent_kl"], "latent_kl, latent_w2, latent_w2_squared, output.")
+flags.DEFINE_string("layers", "all", "all, top, bottom.")
+flags.DEFINE_enum("ancestors", "mean", ["mean", "sample", "fresh"], "fresh is broken: see docs.")
+flags.DEFINE_integer("draws", 4, "Draws of the ancestors, for sample and fresh.")
+flags.DEFINE_integer("pairs", 10, "Pairs of test images, chosen by the seed.")
+flags.DEFINE_integer("weights", 50, "Weights λ, geometric from 2^-20 to 2^20.")
+flags.DEFINE_integer("max_evaluations", 400, "Evaluations allowed to each attack.")
+flags.DEFINE_integer("restarts", 0, "Further random starts of each attack.")
+flags.DEFINE_integer("seed", 0, "Of pairs, draws and restarts.")
+flags.DEFINE_string("data_dir", None, "TFDS data directory. Default: the run's.")
+flags.DEFINE_bool("strict", False, "Exit with status 3 when a diagnostic fires.")
+
+DRAWN_WEIGHTS = (2.0**-10, 1.0, 2.0**10)
+
+
+def main():
+    """Runs the batteries, draws them and prints what they found."""
+    if FLAGS.run is None:
+        raise checks.invalid("run", "--run=DIRECTORY, made by trainers.train", None)
+    for name in ("pairs", "weights", "max_evaluations", "draws"):
+        checks.positive_integer(name, FLAGS[name].value)
+    checks.one_of("layers", FLAGS.layers, ("all", "top", "bottom"))
+    checks.seed("seed", FLAGS.seed)
+    run = runs.Run(FLAGS.run)
+    run.check_trained()
+
+    program.import_tensorflow()
+    from seatbelt_tf.attacks import battery, objectives
+
+    for objective in FLAGS.objective:
+        objectives.find(objective)
+    config = run.config()
+    model = run.load_model()
+    images, targets = _pairs(config)
+    fired = False
+    for objective in FLAGS.objective:
+        options = {
+            "objective": objective,
+            "layers": FLAGS.layers,
+            "ancestors": FLAGS.ancestors,
+            "draws": FLAGS.draws,
+            "max_evaluations": FLAGS.max_evaluations,
+            "restarts": FLAGS.restarts,
+            "seed": FLAGS.seed,
+        }
+        origin = {"model": run.model_digest(), "data": config["data"], "seed": FLAGS.seed}
+        from seatbelt_tf.attacks import paper_weights
+
+        attacks = battery.Battery(
+            model, images, targets, paper_weights(FLAGS.weights), run.attacks, options, origin
+        )
+        records = _run(attacks, objective)
+        diagnoses = battery.diagnose(records)
+        diagnoses += battery.gradient_diagnoses(attacks)
+        fired |= any(diagnosis.fired for diagnosis in diagnoses)
+        _report(attacks, records, diagnoses)
+    if fired and FLAGS.strict:
+        raise SystemExit(3)
+
+
+def _pairs(config):
+    """Images and targets from the test split, no image twice: (P, H, W, C) each."""
+    from trainers import training
+
+    data = dict(config["data"], data_dir=FLAGS.data_dir or config["data"]["data_dir"])
+    batches = training.data(
+        data, "test", batch_size=2 * FLAGS.pairs, shuffle=True, seed=FLAGS.seed, drop_remainder=True
+    )
+    images = next(iter(batches)).numpy()
+    return images[: FLAGS.pairs], images[FLAGS.pairs :]
+
+
+def _run(attacks, objective):
+    progress = program.Progress(len(attacks.images) * len(attacks.weights), 0, "attacks")
+    return attacks.run(lambda done, total: progress.update(done, 1, objective))
+
+
+def _report(attacks, records, diagnoses):
+    """Writes summary.json and the figures; prints the same."""
+    import numpy as np
+
+    from seatbelt_tf import figures
+    from seatbelt_tf.attacks import battery
+
+    summary = battery.summarise(records)
+    runs.write_json(
+        attacks.path / "summary.json",
+        {**summary, "diagnostics": [diagnosis._asdict() for diagnosis in diagnoses]},
+    )
+    print("\n".join(f"  {name:32}{value:14,.4g}" for name, value in summary.items()))
+    for diagnosis in diagnoses:
+        mark = "FIRED" if diagnosis.fired else "ok"
+        print(f"  {diagnosis.name:32}{diagnosis.value:14.4g}  {mark}", end="")
+        print(f": {diagnosis.meaning}" if diagnosis.fired else "")
+    weights = np.unique(records["weight"])
+    by_weight = {
+        name: np.stack([records[name][records["weight"] == weight] for weight in weights])
+        for name in ("loss", "closed_share")
+    }
+    label = json.dumps(attacks.options["objective"])[1:-1]
+    pictures = {
+        "loss": figures.weight_curves(weights, {label: by_weight["loss"].mean(axis=1)}),
+        "closed_share": figures.weight_curves(
+            weights,
+            {label: np.nanmean(by_weight["closed_share"], axis=1)},
+            ylabel="share of the gap closed",
+            log=False,
+        ),
+        "panel": _panel(attacks, records),
+    }
+    for name, figure in pictures.items():
+        figures.save(figure, attacks.path / f"{name}.png")
+    print(f"  {attacks.path}: records.csv, summary.json, {', '.join(pictures)}.png")
+
+
+def _panel(attacks, records):
+    import numpy as np
+
+    from seatbelt_tf import figures
+
+    rows = [
+        np.flatnonzero(records["pair"] == pair)[
+            np.argmin(np.abs(np.log(attacks.weights) - np.log(weight)))
+        ]
+        for pair in range(min(3, len(attacks.images)))
+        for weight in DRAWN_WEIGHTS
+    ]
+    pairs = records["pair"][rows]
+    images, targets = attacks.images[pairs], attacks.targets[pairs]
+    adversarial = records["adversarial"][rows]
+    model = attacks.victim
+    return figures.attack_panel(
+        images,
+        model(images).numpy(),
+        adversarial,
+        model(adversarial).numpy(),
+        targets,
+        model(targets).numpy(),
+        labels=[f"λ = {records['weight'][row]:.3g}" for row in rows],
+        title=f"{attacks.options['objective']}, layers: {attacks.options['layers']}",
+    )
+
+
+if __name__ == "__main__":
+    program.start(main, DESCRIPTION)
