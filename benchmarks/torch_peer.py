@@ -6,6 +6,7 @@ convolution of stride 2 with TensorFlow's SAME padding pads one pixel on every s
 image, so `padding=1` is exact.
 """
 
+import ctypes
 import math
 import time
 
@@ -133,7 +134,19 @@ def total_correlation(samples, means, stddevs):
     return joint - marginals.sum(dim=0) + (len(samples[:, 0]) - 1) * log_size
 
 
-def make_step(peer, images, *, adam, channels_last, compiled, autocast):
+def keep_freed_memory(is_kept):
+    """Whether glibc keeps large freed blocks instead of returning them to the system.
+
+    PyTorch allocates every activation anew; without this each step pays for fresh pages of all of
+    them. TensorFlow's own allocator keeps its memory either way.
+    """
+    trim_threshold, mmap_max = -1, -4
+    glibc = ctypes.CDLL(None)
+    glibc.mallopt(mmap_max, 0 if is_kept else 65536)
+    glibc.mallopt(trim_threshold, 2**31 - 1 if is_kept else 128 * 1024)
+
+
+def make_step(peer, images, *, adam, channels_last, compiled, keep_memory, autocast):
     """A function of a number of steps that trains `peer` on one batch and returns the seconds.
 
     Args:
@@ -142,6 +155,7 @@ def make_step(peer, images, *, adam, channels_last, compiled, autocast):
         adam: "fused" or "foreach".
         channels_last: memory format of the images and the convolutions.
         compiled: whether `torch.compile` compiles the loss.
+        keep_memory: see `keep_freed_memory`.
         autocast: whether the networks run in bfloat16.
     """
     memory = torch.channels_last if channels_last else torch.contiguous_format
@@ -152,6 +166,7 @@ def make_step(peer, images, *, adam, channels_last, compiled, autocast):
     units = [head.mean.out_features for head in peer.posterior_heads]
 
     def run(steps):
+        keep_freed_memory(keep_memory)
         start = time.perf_counter()
         for _ in range(steps):
             noise = [torch.randn(len(images), count) for count in units]

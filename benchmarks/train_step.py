@@ -28,14 +28,17 @@ DATASETS = {1: "dsprites", 3: "celeb_a"}
 CHECK_IMAGES = 64
 TOLERANCE = 1e-4
 PEAK_SIZES = (1024, 2048, 4096)
+_EAGER = {"adam": "fused", "channels_last": True, "compiled": False, "keep_memory": False}
 TORCH_SETTINGS = {
-    "channels_last, fused Adam": {"adam": "fused", "channels_last": True, "compiled": False},
-    "channels_last, foreach Adam": {"adam": "foreach", "channels_last": True, "compiled": False},
-    "contiguous, fused Adam": {"adam": "fused", "channels_last": False, "compiled": False},
-    "compiled, channels_last, fused Adam": {
-        "adam": "fused",
-        "channels_last": True,
+    "channels_last, fused Adam": _EAGER,
+    "channels_last, foreach Adam": {**_EAGER, "adam": "foreach"},
+    "contiguous, fused Adam": {**_EAGER, "channels_last": False},
+    "compiled, channels_last, fused Adam": {**_EAGER, "compiled": True},
+    "memory kept, channels_last, fused Adam": {**_EAGER, "keep_memory": True},
+    "memory kept, compiled, channels_last, fused Adam": {
+        **_EAGER,
         "compiled": True,
+        "keep_memory": True,
     },
 }
 

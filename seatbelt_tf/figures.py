@@ -83,7 +83,8 @@ def traversals(images, *, labels=None, values=None, title=None):
     Args:
       images: (units, steps, H, W, C) floats in [-1, 1].
       labels: `units` strings such as "z4[2]", or None.
-      values: (steps,) the value in each column, in the unit's prior standard deviations, or None.
+      values: (steps,) the value in each column, in standard deviations of the unit's
+        posterior means, or None.
       title: text above the sheet, or None.
 
     Returns:
@@ -103,7 +104,9 @@ def traversals(images, *, labels=None, values=None, title=None):
         list(images),
         row_labels=_labels("labels", labels, units),
         headers=headers,
-        header_title=None if headers is None else "latent value (prior standard deviations)",
+        header_title=None
+        if headers is None
+        else "latent value (standard deviations of its posterior means)",
         title=title,
     )
 

@@ -164,10 +164,10 @@ class Run:
         Args:
             row: dict of column name to number or None; the first row's columns are the file's.
         """
-        is_new = not self.metrics_file.exists()
         text = io.StringIO()
-        writer = csv.DictWriter(text, list(row), lineterminator="\n")
-        if is_new:
+        columns = list(self.read_metrics()) or list(row)
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        if not self.metrics_file.exists():
             writer.writeheader()
         writer.writerow(row)
         with self.metrics_file.open("a", encoding="utf-8") as file:

@@ -179,7 +179,7 @@ def test_traversals_name_their_rows_and_columns():
         "−1.5",
         "0",
         "1.5",
-        "latent value (prior standard deviations)",
+        "latent value (standard deviations of its posterior means)",
     }
     assert artists["z4[2]"][1] < artists["z1[0]"][1]
     assert artists["−1.5"][0] < artists["0"][0] < artists["1.5"][0]

@@ -25,6 +25,8 @@ def test_metrics_are_cut_after_a_step_and_a_torn_last_row_is_dropped(tmp_path):
     assert run.read_metrics()["step"] == [10, 20, 30]
     run.truncate_metrics(20)
     assert run.metrics_file.read_text() == "step,elbo,val_elbo\n10,-15,\n20,-30,\n"
+    run.append_metrics({"val_elbo": -1.0, "step": 30, "elbo": -2.0})
+    assert run.metrics_file.read_text().endswith("\n30,-2.0,-1.0\n")
     run.truncate_metrics(0)
     run.append_metrics({"step": 5, "elbo": 1.0, "val_elbo": 2.0})
     assert run.read_metrics() == {"step": [5.0], "elbo": [1.0], "val_elbo": [2.0]}

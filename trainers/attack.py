@@ -96,7 +96,7 @@ def _pairs(config):
 
 def _run(attacks, objective):
     progress = program.Progress(len(attacks.images) * len(attacks.weights), 0, "attacks")
-    return attacks.run(lambda done, total: progress.update(done, 1, objective))
+    return attacks.run(lambda done: progress.update(done, 1, objective))
 
 
 def _report(attacks, records, diagnoses):

@@ -69,18 +69,17 @@ class Battery:
         """Computes what is missing.
 
         Args:
-            report: called with the number of finished attacks and of all.
+            report: called with the number of finished attacks.
 
         Returns:
             The records: see `records`.
         """
         if not (self.path / "battery.json").exists():
             runs.write_json(self.path / "battery.json", self.settings)
-        total = len(self.images) * len(self.weights)
         for path, pairs in self.parts():
             if not path.exists():
                 self._solve(path, pairs)
-            report((pairs[-1] + 1) * len(self.weights), total)
+            report((pairs[-1] + 1) * len(self.weights))
         records = self.records()
         _write_csv(self.path / "records.csv", records)
         return records
