@@ -1,158 +1,206 @@
-"""Limited memory of curvature, one an item, restricted to that item's free coordinates.
+"""Limited memory of curvature, one an item, and the step it proposes on the free coordinates.
 
-The pairs s = x' - x, y = g' - g of the last m steps define the inverse BFGS matrix H. A coordinate
-held at a bound must not take part: with y and s restricted to the free coordinates F, H g_F is
+The last m pairs s = x' - x, y = g' - g define the BFGS matrix B = theta I - W M W' with
+W = [Y, theta S] (Byrd, Nocedal and Schnabel 1994, theorem 2.3). Coordinates held at a bound must
+not take part in a step, yet what they did while they were free must stay in the model, so the step
+solves B_FF p = -g_F with the block of B on the free set F, as the subspace minimisation of L-BFGS-B
+does (Byrd, Lu, Nocedal and Zhu 1995, section 5), by Sherman, Morrison and Woodbury. With A the
+other coordinates, D and L the diagonal and the part of S'Y whose s is newer than y, R = S_F'Y_F
+where s is no newer, and L_A the part of S_A'Y_A where s is newer:
 
-    alpha = R^-1 S'g_F,   delta = R^-T (D alpha - gamma Y'(g_F - Y alpha)),
-    H g_F = gamma (g_F - Y alpha) + S delta
+    P = D + Y_F'Y_F / theta,   Q = L_A - R,   C = theta S_A'S_A + Q P^-1 Q',
+    v = C^-1 (theta S'g_F + Q P^-1 Y'g_F),   u = P^-1 (Q'v - Y'g_F),
+    p = -(g_F / theta + Y_F u / theta^2 + S_F v / theta).
 
-where, newest pair first, R is the lower triangle with diagonal of S'Y and D that diagonal: the
-two-loop recursion (Nocedal and Wright, algorithm 7.4) written with inner products only, so that a
-batch of items is three matrix products and two small triangular solves in float64.
+All of it is one batched matrix product a step and two m x m solves an item. Splitting products
+over F and A rather than subtracting one from the other keeps the cancellation out of float32.
 """
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
-_LEAST_CURVATURE = 1e-10
+# Products of float32 vectors are summed in float64 over blocks this long: the two solves amplify
+# the rounding of longer sums.
+_BLOCK = 256
+_LARGEST = 1e30
+_JITTER = 1e-13
 
 
-class CurvatureMemory(NamedTuple):
-    """Pairs of n items with m slots: steps and changes (n * (m + 1), D), used as circular buffers.
+class Curvature(NamedTuple):
+    """Pairs of n items, m slots each, as circular buffers.
 
-    Row m of an item is no pair: `changes` holds its current gradient there and `steps` zeros, so
-    that one matrix product serves pairs and gradient. next_slot, count: (n,) int32; scale: (n,)
-    float64, gamma of the last step.
+    vectors: (n * blocks * 2 (m + 1), D / blocks), for each item and block of coordinates m steps,
+    a row of zeros, m changes and the item's current gradient, so that one matrix product serves
+    pairs and gradient. next_slot, count: (n,) int32. theta: (n,) float64, y'y / s'y of the last
+    pair. own: (n, m) float64, s'y of every slot.
     """
 
-    steps: tf.Tensor
-    changes: tf.Tensor
+    vectors: tf.Tensor
     next_slot: tf.Tensor
     count: tf.Tensor
-    scale: tf.Tensor
+    theta: tf.Tensor
+    own: tf.Tensor
+
+
+def _blocks(dimension):
+    return -(-dimension // _BLOCK)
+
+
+def _split(vectors):
+    """(n, D) -> (n * blocks, ceil(D / blocks)), zeros at the end."""
+    dimension = vectors.shape[1]
+    blocks = _blocks(dimension)
+    width = -(-dimension // blocks)
+    vectors = tf.pad(vectors, [[0, 0], [0, blocks * width - dimension]])
+    return tf.reshape(vectors, [-1, width])
 
 
 def empty(items, memory, dimension, dtype):
-    """No pairs yet."""
-    shape = tf.stack([items * (memory + 1), dimension])
-    # Not tf.zeros: that may be folded into a constant, and `remember` writes in place.
-    return CurvatureMemory(
-        steps=tf.raw_ops.Empty(shape=shape, dtype=dtype, init=True),
-        changes=tf.raw_ops.Empty(shape=shape, dtype=dtype, init=True),
+    """A memory without pairs for `items` problems of `dimension` coordinates."""
+    blocks = _blocks(dimension)
+    shape = [items * blocks * 2 * (memory + 1), -(-dimension // blocks)]
+    return Curvature(
+        # Not tf.zeros: that may become a constant of the graph, and `remember` writes in place.
+        vectors=tf.raw_ops.Empty(shape=tf.stack(shape), dtype=dtype, init=True),
         next_slot=tf.zeros([items], tf.int32),
         count=tf.zeros([items], tf.int32),
-        scale=tf.ones([items], tf.float64),
+        theta=tf.ones([items], tf.float64),
+        own=tf.zeros([items, memory], tf.float64),
     )
 
 
-def take(pairs, rows, memory):
-    """The same memory for the items `rows` (k,) int32 only."""
-    lines = tf.reshape(rows[:, None] * (memory + 1) + tf.range(memory + 1), [-1])
-    return CurvatureMemory(
-        steps=tf.gather(pairs.steps, lines),
-        changes=tf.gather(pairs.changes, lines),
-        next_slot=tf.gather(pairs.next_slot, rows),
-        count=tf.gather(pairs.count, rows),
-        scale=tf.gather(pairs.scale, rows),
-    )
+def take(curvature, rows):
+    """The memory of the items `rows`, (k,) int32."""
+    items = tf.shape(curvature.count)[0]
+    vectors = curvature.vectors
+    width = vectors.shape[1]
+    grouped = tf.gather(tf.reshape(vectors, [items, -1, width]), rows)
+    small = [tf.gather(part, rows) for part in curvature[1:]]
+    return Curvature(tf.reshape(grouped, [-1, width]), *small)
 
 
-def remember(pairs, moved, step, change, gradient, memory):
-    """Stores a pair for the items `moved` (n,) bool whose curvature is positive, and the gradient.
+def remember(curvature, moved, step, change, gradient):
+    """Stores the gradient, and for the items `moved` the pair if its curvature is positive.
 
-    step, change, gradient: (n, D). Both members are divided by the length of the step, which
-    changes nothing in H and keeps their products away from underflow.
+    moved: (n,) bool; step, change, gradient: (n, D). Both members of a pair are divided by the
+    length of the step, which leaves B as it is and keeps the products in range.
     """
-    wide = tf.float64
-    squared = tf.cast(tf.reduce_sum(step * step, -1), wide)
+    memory = curvature.own.shape[1]
+    squared = tf.cast(tf.reduce_sum(step * step, -1), tf.float64)
     inverse = tf.math.rsqrt(tf.where(squared > 0.0, squared, 1.0))
-    curvature = tf.cast(tf.reduce_sum(step * change, -1), wide) * inverse**2
-    largest = tf.cast(tf.reduce_sum(change * change, -1), wide) * inverse**2
-    kept = moved & (curvature > _LEAST_CURVATURE * tf.sqrt(largest)) & tf.math.is_finite(largest)
+    own = tf.cast(tf.reduce_sum(step * change, -1), tf.float64) * inverse**2
+    largest = tf.cast(tf.reduce_sum(change * change, -1), tf.float64) * inverse**2
+    # Less than this is rounding of the gradients, not curvature.
+    least = np.finfo(step.dtype.as_numpy_dtype).eps * tf.sqrt(largest)
+    kept = moved & (squared > 0.0) & (own > least) & (largest < _LARGEST)
+
     factor = tf.cast(tf.where(kept, inverse, 0.0), step.dtype)[:, None]
-    first = tf.range(tf.shape(step)[0]) * (memory + 1)
-    slot = first + tf.where(kept, pairs.next_slot, memory)
-    column = kept[:, None]
-    # The loop must not copy hundreds of megabytes a step, and tf.tensor_scatter_nd_update does.
-    # In place is safe: nothing reads the tensors from before the update.
-    steps = tf.raw_ops.InplaceUpdate(
-        x=pairs.steps, i=slot, v=tf.where(column, step * factor, tf.zeros_like(step))
+    step = tf.where(kept[:, None], step * factor, tf.zeros_like(step))
+    # An item without a new pair writes zeros and its gradient where these stand anyway.
+    change = tf.where(kept[:, None], change * factor, gradient)
+    blocks = _blocks(step.shape[1])
+    first = tf.range(tf.shape(step)[0] * blocks) * (2 * (memory + 1))
+    slot = first + tf.repeat(tf.where(kept, curvature.next_slot, memory), blocks)
+    # tf.tensor_scatter_nd_update would copy the whole memory, hundreds of megabytes, every time.
+    # In place is safe: nothing reads the tensor from before the update.
+    vectors = tf.raw_ops.InplaceUpdate(
+        x=curvature.vectors,
+        i=tf.concat([slot, slot + memory + 1, first + 2 * memory + 1], 0),
+        v=tf.concat([_split(step), _split(change), _split(gradient)], 0),
     )
-    changes = tf.raw_ops.InplaceUpdate(
-        x=pairs.changes,
-        i=tf.concat([slot, first + memory], 0),
-        v=tf.concat([tf.where(column, change * factor, gradient), gradient], 0),
-    )
-    ratio = curvature / tf.where(largest > 0.0, largest, 1.0)
-    return CurvatureMemory(
-        steps,
-        changes,
-        tf.where(kept, (pairs.next_slot + 1) % memory, pairs.next_slot),
-        tf.where(kept, tf.minimum(pairs.count + 1, memory), pairs.count),
-        tf.where(kept, ratio, pairs.scale),
+    here = kept[:, None] & (tf.range(memory) == curvature.next_slot[:, None])
+    return Curvature(
+        vectors,
+        tf.where(kept, (curvature.next_slot + 1) % memory, curvature.next_slot),
+        tf.where(kept, tf.minimum(curvature.count + 1, memory), curvature.count),
+        tf.where(kept, largest / tf.where(kept, own, 1.0), curvature.theta),
+        tf.where(here, own[:, None], curvature.own),
     )
 
 
-def quasi_newton(pairs, free, memory):
-    """-H g on the free coordinates, 0 elsewhere, and gamma.
+def forget(curvature, which):
+    """Drops all pairs of the items `which`, (n,) bool; theta stays."""
+    return curvature._replace(count=tf.where(which, 0, curvature.count))
 
-    free: (n, D) of the pairs' dtype, 1 or 0; the gradient is the one given to `remember`.
-    Returns (n, D) and (n,) float64.
+
+def propose(curvature, free):
+    """The step p of the module's docstring: (n, D), 0 outside the free set.
+
+    free: (n, D) bool. The gradient is the one last given to `remember`.
     """
-    n, dimension = tf.shape(free)[0], tf.shape(free)[1]
-    steps = tf.reshape(pairs.steps, [n, memory + 1, dimension])
-    changes = tf.reshape(pairs.changes, [n, memory + 1, dimension]) * free[:, None]
-    change_step = tf.cast(tf.matmul(changes, steps, transpose_b=True), tf.float64)
-    change_change = tf.cast(tf.matmul(changes, changes, transpose_b=True), tf.float64)
+    vectors, theta = curvature.vectors, curvature.theta[:, None]
+    memory, dimension = curvature.own.shape[1], free.shape[1]
+    blocks = _blocks(dimension)
+    lines, width = 2 * (memory + 1), vectors.shape[1]
+    items = tf.shape(free)[0]
+
+    free = tf.cast(free, vectors.dtype)
+    masks = tf.stack([_split(1.0 - free), _split(free)], 1)[:, :, None]
+    masked = tf.reshape(vectors, [items * blocks, 2, memory + 1, width]) * masks
+    vectors = tf.reshape(vectors, [items * blocks, lines, width])
+    products = tf.matmul(
+        tf.reshape(masked, [items * blocks, lines, width]), vectors, transpose_b=True
+    )
+    products = tf.reshape(products, [items, blocks, lines, lines])
+    products = tf.reduce_sum(tf.cast(products, tf.float64), 1)
 
     age = tf.range(memory)
-    order = (pairs.next_slot[:, None] - 1 - age) % memory
-    rows = tf.concat([order, tf.fill([n, 1], memory)], 1)
-    # [j, i] = y_j . s_i and y_j . y_i, newest first, the gradient last.
-    change_step = _permute(change_step, rows)[:, :, :-1]
-    change_change = _permute(change_change, rows)
-    curvature = tf.linalg.diag_part(change_step[:, :-1])
-    largest = tf.linalg.diag_part(change_change)[:, :-1]
-    usable = (age < pairs.count[:, None]) & (curvature > _LEAST_CURVATURE * tf.sqrt(largest))
-    usable &= tf.math.is_finite(largest)
-    newest = tf.argmax(usable, -1, output_type=tf.int32)
-    ratio = tf.math.divide_no_nan(curvature, largest)
-    scale = tf.where(
-        tf.reduce_any(usable, -1), tf.gather(ratio, newest, batch_dims=1), pairs.scale
-    )[:, None]
+    order = (curvature.next_slot[:, None] - 1 - age) % memory
+    gradient_line = tf.fill([items, 1], 2 * memory + 1)
+    lines_by_age = tf.concat([order, order + memory + 1, gradient_line], 1)
+    products = tf.gather(products, lines_by_age, batch_dims=1)
+    products = tf.gather(products, lines_by_age, axis=2, batch_dims=1)
+    used = age < curvature.count[:, None]
+    own = tf.gather(curvature.own, order, batch_dims=1)
+    u, v = _solve(products, used, own, theta)
 
-    both = usable[:, :, None] & usable[:, None, :]
-    lower = tf.linalg.band_part(tf.linalg.matrix_transpose(change_step[:, :-1]), -1, 0)
-    lower = tf.where(both, lower, tf.eye(memory, dtype=tf.float64))
-    lower = tf.linalg.band_part(lower, -1, 0)
-    alpha = _solve(lower, tf.where(usable, change_step[:, -1], 0.0), adjoint=False)
-    residual = change_change[:, -1, :-1] - tf.linalg.matvec(
-        tf.where(both, change_change[:, :-1, :-1], 0.0), alpha
-    )
-    right = curvature * alpha - scale * residual
-    delta = _solve(lower, tf.where(usable, right, 0.0), adjoint=True)
-
-    back = tf.argsort(rows, axis=-1)
-    along_steps = tf.concat([delta, tf.zeros_like(scale)], 1)
-    along_changes = tf.concat([-scale * alpha, scale], 1)
-    combined = _combine(along_steps, back, steps) * free + _combine(along_changes, back, changes)
-    return -combined, scale[:, 0]
+    slot_age = (curvature.next_slot[:, None] - 1 - age) % memory
+    u, v = (tf.gather(part, slot_age, batch_dims=1) for part in (u, v))
+    weights = tf.concat([v / theta, tf.zeros_like(theta), u / theta**2, 1.0 / theta], 1)
+    weights = tf.repeat(tf.cast(weights, vectors.dtype), blocks, axis=0)
+    combined = tf.reshape(tf.matmul(weights[:, None], vectors), [items, blocks * width])
+    return -combined[:, :dimension] * free
 
 
-def _permute(products, rows):
-    """products[b, rows[b, i], rows[b, j]]."""
-    products = tf.gather(products, rows, batch_dims=1)
-    return tf.gather(products, rows, axis=2, batch_dims=1)
+def _solve(products, used, own, theta):
+    """u and v of the module's docstring, (n, m), newest pair first, 0 where no pair is used.
+
+    products: (n, 2 m + 1, 2 m + 1), of S_A, Y_F and g_F with S, Y and g.
+    """
+    memory = used.shape[1]
+    steps, changes = slice(memory), slice(memory, 2 * memory)
+    identity = tf.eye(memory, dtype=tf.float64)
+    both = used[:, :, None] & used[:, None, :]
+    held_steps = tf.where(both, products[:, steps, steps], 0.0) * theta[..., None]
+    held_mixed = tf.linalg.set_diag(products[:, steps, changes], tf.zeros_like(own))
+    free_mixed = tf.linalg.matrix_transpose(products[:, changes, steps])
+    free_changes = products[:, changes, changes] / theta[..., None]
+    P = tf.where(both, free_changes + tf.linalg.diag(own), identity)
+    Q = tf.linalg.band_part(held_mixed, 0, -1) - tf.linalg.band_part(free_mixed, -1, 0)
+    Q = tf.where(both, Q, 0.0)
+    along_steps = tf.where(used, theta * products[:, -1, steps], 0.0)[..., None]
+    along_changes = tf.where(used, products[:, -1, changes], 0.0)[..., None]
+
+    P = _regular(P)
+    right = tf.concat([tf.linalg.matrix_transpose(Q), along_changes], 2)
+    solved = tf.linalg.solve(P, tf.where(tf.math.is_finite(right), right, 0.0))
+    back, changes_solved = solved[:, :, :memory], solved[:, :, memory:]
+    C = held_steps + tf.matmul(Q, back) + tf.linalg.diag(tf.cast(~used, tf.float64))
+    right = along_steps + tf.matmul(Q, changes_solved)
+    v = tf.linalg.solve(_regular(C), tf.where(tf.math.is_finite(right), right, 0.0))
+    u = tf.matmul(back, v) - changes_solved
+    return u[..., 0], v[..., 0]
 
 
-def _solve(triangle, right, adjoint):
-    return tf.linalg.triangular_solve(triangle, right[..., None], lower=True, adjoint=adjoint)[
-        ..., 0
-    ]
+def _regular(matrices):
+    """The same positive definite matrices, the identity for one that is not.
 
-
-def _combine(weights, back, vectors):
-    """sum_i weights[b, i] vectors[b, i], the weights put back into the order of the slots."""
-    weights = tf.cast(tf.gather(weights, back, batch_dims=1), vectors.dtype)
-    return tf.matmul(weights[:, None], vectors)[:, 0]
+    tf.linalg.solve raises for the whole batch when one matrix is singular.
+    """
+    diagonal = tf.linalg.diag_part(matrices)
+    regular = tf.reduce_all(tf.math.is_finite(matrices), [1, 2]) & tf.reduce_all(diagonal > 0, 1)
+    size = diagonal.shape[1]
+    jittered = matrices + _JITTER * tf.linalg.diag(diagonal)
+    return tf.where(regular[:, None, None], jittered, tf.eye(size, dtype=matrices.dtype))

@@ -116,7 +116,9 @@ def advance(search, value, slope, longest, noise):
     trials = search.trials + 1
     # A bracket this narrow around a step already better than the start: settle for that step.
     settle = (
-        bracketed & (low_step > 0.0) & ((width <= _NARROW * low_step) | (trials >= _MOST_TRIALS))
+        bracketed
+        & (low_value < search.start_value)
+        & ((width <= _NARROW * low_step) | (trials >= _MOST_TRIALS))
     )
     following = tf.where(settle, low_step, following)
     failed = ~accepted & (search.forced | ((trials >= _MOST_TRIALS) & ~settle) | (following <= 0.0))

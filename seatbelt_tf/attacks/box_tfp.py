@@ -1,0 +1,101 @@
+"""TFP's L-BFGS behind the box-constrained call: projection inside a loop over active sets."""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from seatbelt_tf.attacks.box_result import BoxResult, Status
+
+# TFP limits iterations, not evaluations: its line search is limited to this many, so that the
+# evaluations left say how many iterations are safe.
+_LINE_SEARCH_EVALUATIONS = 10
+_EVALUATIONS_AN_ITERATION = _LINE_SEARCH_EVALUATIONS + 2
+# Iterations on one active set before it is chosen anew.
+_ITERATIONS_A_PASS = 20
+
+
+def minimize(value_and_gradients, initial, lower, upper, max_evaluations, memory, tolerance):
+    """`minimize_in_box` by `tfp.optimizer.lbfgs_minimize`; arguments checked there.
+
+    A pass holds the coordinates at a bound whose gradient points out of the box and minimises
+    f(P(x)) over the others, P the projection onto the box, with the gradient set to 0 where P cuts;
+    passes follow until the projected gradient is small, no item improves or the evaluations run
+    out. All items run in lockstep and are counted alike. Known to be the weaker route: a cut
+    coordinate has no gradient, and the curvature mixes cut and free ones.
+    """
+
+    def run(initial, lower, upper):
+        return _run(value_and_gradients, initial, lower, upper, max_evaluations, memory, tolerance)
+
+    if tf.executing_eagerly():
+        run = tf.function(run, autograph=False)
+    return run(initial, lower, upper)
+
+
+def _run(value_and_gradients, initial, lower, upper, max_evaluations, memory, tolerance):
+    batch = tf.shape(initial)[0]
+    rows = tf.range(batch)
+
+    def evaluate(position):
+        value, gradient = value_and_gradients(position, rows)
+        projected = tf.clip_by_value(-gradient, lower - position, upper - position)
+        return value, gradient, tf.reduce_max(tf.abs(projected), -1)
+
+    def allowed(position):
+        return tolerance * tf.maximum(
+            tf.cast(1, initial.dtype), tf.reduce_max(tf.abs(position), -1)
+        )
+
+    def one_pass(position, value, gradient, norm, is_active, evaluations):
+        held = ((position <= lower) & (gradient > 0)) | ((position >= upper) & (gradient < 0))
+        held |= ~is_active[:, None]
+
+        def restricted(free_position):
+            inside = tf.clip_by_value(free_position, lower, upper)
+            inside = tf.where(held, position, inside)
+            value, gradient = value_and_gradients(inside, rows)
+            return value, tf.where(inside == free_position, gradient, tf.zeros_like(gradient))
+
+        left = max_evaluations - evaluations - 2
+        found = tfp.optimizer.lbfgs_minimize(
+            restricted,
+            position,
+            num_correction_pairs=memory,
+            tolerance=tolerance,
+            max_iterations=tf.clip_by_value(
+                left // _EVALUATIONS_AN_ITERATION, 1, _ITERATIONS_A_PASS
+            ),
+            max_line_search_iterations=_LINE_SEARCH_EVALUATIONS,
+        )
+        reached = tf.where(held, position, tf.clip_by_value(found.position, lower, upper))
+        new_value, new_gradient, new_norm = evaluate(reached)
+        finite = tf.math.is_finite(new_value) & tf.reduce_all(tf.math.is_finite(new_gradient), -1)
+        improved = is_active & finite & (new_value < value)
+        column = improved[:, None]
+        position = tf.where(column, reached, position)
+        value = tf.where(improved, new_value, value)
+        norm = tf.where(improved, new_norm, norm)
+        gradient = tf.where(column, new_gradient, gradient)
+        is_active = improved & (norm > allowed(position))
+        evaluations += found.num_objective_evaluations + 1
+        return position, value, gradient, norm, is_active, evaluations
+
+    def goes_on(position, value, gradient, norm, is_active, evaluations):
+        del position, value, gradient, norm
+        left = max_evaluations - evaluations - 2
+        return tf.reduce_any(is_active) & (left >= _EVALUATIONS_AN_ITERATION)
+
+    start = tf.clip_by_value(initial, lower, upper)
+    value, gradient, norm = evaluate(start)
+    is_finite = tf.math.is_finite(value) & tf.reduce_all(tf.math.is_finite(gradient), -1)
+    is_optimal = is_finite & (norm <= allowed(start))
+    is_active = is_finite & ~is_optimal
+    gradient = tf.where(is_finite[:, None], gradient, tf.zeros_like(gradient))
+    state = (start, value, gradient, norm, is_active, tf.constant(1))
+    position, value, _, norm, is_active, evaluations = tf.while_loop(goes_on, one_pass, state)
+
+    status = tf.where(is_active, int(Status.EVALUATION_LIMIT), int(Status.LINE_SEARCH_FAILED))
+    status = tf.where(norm <= allowed(position), int(Status.CONVERGED), status)
+    status = tf.where(is_optimal, int(Status.OPTIMAL_AT_START), status)
+    status = tf.where(is_finite, status, int(Status.NOT_FINITE))
+    ran = is_finite & ~is_optimal
+    return BoxResult(position, value, norm, tf.where(ran, evaluations, 1), status)
