@@ -35,6 +35,7 @@ TC_ESTIMATORS = ("mws", "mss")
 PENALTIES = ("tc", "kl")
 LIKELIHOODS = ("all", "bottom")
 INFERENCES = ("skip", "chain")
+ATTACK_OBJECTIVES = ("latent_kl", "latent_w2", "latent_w2_squared", "output")
 
 
 def preset_sizes(name, layers):

@@ -4,7 +4,7 @@ import json
 
 from absl import flags
 
-from seatbelt_tf import checks, runs
+from seatbelt_tf import checks, presets, runs
 from trainers import program
 
 DESCRIPTION = """
@@ -22,7 +22,7 @@ Exit status: 0 done, 2 bad input, 3 with --strict when a diagnostic fires.
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("run", None, "Run directory of a trained model.")
-flags.DEFINE_list("objective", ["latent_kl"], "latent_kl, latent_w2, latent_w2_squared, output.")
+flags.DEFINE_list("objective", ["latent_kl"], f"Some of {', '.join(presets.ATTACK_OBJECTIVES)}.")
 flags.DEFINE_string("layers", "all", "all, top, bottom.")
 flags.DEFINE_enum("ancestors", "mean", ["mean", "sample", "fresh"], "fresh is broken: see docs.")
 flags.DEFINE_integer("draws", 4, "Draws of the ancestors, for sample and fresh.")
@@ -45,14 +45,14 @@ def main():
         checks.positive_integer(name, FLAGS[name].value)
     checks.one_of("layers", FLAGS.layers, ("all", "top", "bottom"))
     checks.seed("seed", FLAGS.seed)
+    for objective in FLAGS.objective:
+        checks.one_of("objective", objective, presets.ATTACK_OBJECTIVES)
     run = runs.Run(FLAGS.run)
     run.check_trained()
 
     program.import_tensorflow()
-    from seatbelt_tf.attacks import battery, objectives
+    from seatbelt_tf.attacks import battery, paper_weights
 
-    for objective in FLAGS.objective:
-        objectives.find(objective)
     config = run.config()
     model = run.load_model()
     images, targets = _pairs(config)
@@ -68,8 +68,6 @@ def main():
             "seed": FLAGS.seed,
         }
         origin = {"model": run.model_digest(), "data": config["data"], "seed": FLAGS.seed}
-        from seatbelt_tf.attacks import paper_weights
-
         attacks = battery.Battery(
             model, images, targets, paper_weights(FLAGS.weights), run.attacks, options, origin
         )

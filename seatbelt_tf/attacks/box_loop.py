@@ -18,7 +18,7 @@ _PADDING = -2
 # A value is taken to be known to this many units in its last place.
 _VALUE_ROUNDING = 10.0
 # Evaluations without progress after which the pairs are forgotten, and after which an item ends.
-_PATIENCE = 20
+_PATIENCE = 30
 _NORM_PROGRESS = 0.9
 
 
@@ -206,7 +206,7 @@ def _round(problem, items):
     better = running & finite & ((value < items.best_value) | (is_optimal & tied))
 
     reference = items.reference_value
-    lower_value = value < reference - rounding * tf.abs(reference)
+    lower_value = value < reference - rounding / _VALUE_ROUNDING * tf.abs(reference)
     progress = finite & (is_first | lower_value | (norm < _NORM_PROGRESS * items.reference_norm))
     idle = tf.where(progress, 0, items.idle + 1)
 

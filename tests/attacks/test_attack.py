@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from seatbelt_tf import SeatbeltVAE, attacks, gaussians
+from seatbelt_tf import SeatbeltVAE, attacks, gaussians, presets
 from seatbelt_tf.attacks import diagnostics, objectives, scoring
 from seatbelt_tf.attacks.attack import divergence_and_gradient
 
@@ -295,6 +295,10 @@ def test_encoders_that_give_something_else_are_refused(encoder):
         attacks.Victim(encoder=encoder, image_shape=(8, 8, 1))
     with pytest.raises(ValueError, match="image_shape"):
         attacks.Victim(encoder=encoder)
+
+
+def test_the_programs_know_every_objective():
+    assert set(presets.ATTACK_OBJECTIVES) == set(objectives.names())
 
 
 def test_scoring_draws_are_those_of_the_seed():

@@ -1,44 +1,21 @@
 """`python -m trainers.train` as its users type it."""
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
+from programs import SMALL, run_program
 
-ROOT = pathlib.Path(__file__).parents[2]
-SHARED = ROOT.parent / "shared" / "data"
-
-
-def _train(*arguments, directory, without_tensorflow=False):
-    environment = dict(os.environ, PYTHONPATH=str(ROOT))
-    if without_tensorflow:
-        fake = directory / "fake" / "tensorflow"
-        fake.mkdir(parents=True, exist_ok=True)
-        (fake / "__init__.py").write_text("raise SystemExit('TensorFlow was imported')")
-        environment["PYTHONPATH"] = f"{fake.parent}:{ROOT}"
-    return subprocess.run(
-        [sys.executable, "-m", "trainers.train", *arguments],
-        cwd=directory,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+SHARED = pathlib.Path(__file__).parents[3] / "shared" / "data"
 
 
-SMALL = ("--latent_dims=4,3", "--batch_size=16", "--steps=20", "--run=run")
-
-
-def test_trains_attacks_and_leaves_a_run_directory(tmp_path):
-    result = _train(*SMALL, directory=tmp_path)
+def test_trains_attacks_and_leaves_a_run_directory(trained):
+    directory, result = trained
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     assert "step 20/20" in result.stdout
     assert "images/s" in result.stdout
-    run = tmp_path / "run"
+    run = directory / "run"
     config = json.loads((run / "config.json").read_text())
     assert config["model"]["latent_dims"] == [4, 3]
     assert config["training"]["steps"] == 20
@@ -53,12 +30,17 @@ def test_trains_attacks_and_leaves_a_run_directory(tmp_path):
         "training_curves.png",
         "traversals.png",
     }
+
+
+def test_a_finished_run_is_not_touched_by_another_command_line(trained):
+    directory, run = trained.directory, trained.directory / "run"
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
-    again = _train(*SMALL, directory=tmp_path, without_tensorflow=True)
+    again = run_program("train", *SMALL, directory=directory, without_tensorflow=True)
     assert again.returncode == 2
     assert "--resume" in again.stderr
-    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
-    other = _train("--resume", "--run=run", "--beta=2", directory=tmp_path)
+    other = run_program(
+        "train", "--resume", "--run=run", "--beta=2", directory=directory, without_tensorflow=True
+    )
     assert other.returncode == 2
     assert "6.0" in other.stderr
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
@@ -68,7 +50,9 @@ def test_trains_attacks_and_leaves_a_run_directory(tmp_path):
 @pytest.mark.slow
 def test_trains_on_real_photographs(tmp_path):
     options = ("--dataset=cifar10", f"--data_dir={SHARED}", "--layers=2", "--mixed_precision")
-    result = _train(*options, "--batch_size=64", "--steps=40", "--run=run", directory=tmp_path)
+    result = run_program(
+        "train", *options, "--batch_size=64", "--steps=40", "--run=run", directory=tmp_path
+    )
     assert result.returncode == 0, result.stderr
 
 
@@ -110,7 +94,9 @@ BAD = {
 @pytest.mark.parametrize("arguments", BAD)
 def test_bad_input_is_one_line_and_status_2_without_tensorflow(arguments, tmp_path):
     (tmp_path / "file").write_text("")
-    result = _train(*arguments.split(" "), directory=tmp_path, without_tensorflow=True)
+    result = run_program(
+        "train", *arguments.split(" "), directory=tmp_path, without_tensorflow=True
+    )
     assert result.returncode == 2, result.stderr
     assert result.stderr.count("\n") == 1
     assert BAD[arguments] in result.stderr
@@ -119,7 +105,7 @@ def test_bad_input_is_one_line_and_status_2_without_tensorflow(arguments, tmp_pa
 
 
 def test_help_shows_examples_and_defaults_without_tensorflow(tmp_path):
-    result = _train("--help", directory=tmp_path, without_tensorflow=True)
+    result = run_program("train", "--help", directory=tmp_path, without_tensorflow=True)
     assert result.returncode == 0, result.stderr
     for expected in ("Examples:", "--latent_dims", "(default: 'sprites')"):
         assert expected in result.stdout

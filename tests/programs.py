@@ -1,0 +1,34 @@
+"""Running the programs as their users do."""
+
+import os
+import pathlib
+import subprocess
+import sys
+from typing import NamedTuple
+
+ROOT = pathlib.Path(__file__).parents[1]
+SMALL = ("--latent_dims=4,3", "--batch_size=16", "--steps=20", "--run=run")
+
+
+class Trained(NamedTuple):
+    directory: pathlib.Path
+    result: subprocess.CompletedProcess
+
+
+def run_program(name, *arguments, directory, without_tensorflow=False):
+    """Runs `python -m trainers.NAME` in a directory, with a TensorFlow that cannot be imported
+    if told so."""
+    environment = dict(os.environ, PYTHONPATH=str(ROOT))
+    if without_tensorflow:
+        fake = directory / "fake" / "tensorflow"
+        fake.mkdir(parents=True, exist_ok=True)
+        (fake / "__init__.py").write_text("raise SystemExit('TensorFlow was imported')")
+        environment["PYTHONPATH"] = f"{fake.parent}:{ROOT}"
+    return subprocess.run(
+        [sys.executable, "-m", f"trainers.{name}", *arguments],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )

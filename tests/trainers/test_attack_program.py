@@ -1,0 +1,63 @@
+"""`python -m trainers.attack` as its users type it."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from programs import run_program
+
+SMALL = ("--run=run", "--pairs=2", "--weights=3", "--max_evaluations=10")
+
+
+def test_attacks_a_run_stores_every_attack_and_does_none_twice(trained):
+    directory = trained.directory
+    result = run_program("attack", *SMALL, directory=directory)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    (battery,) = (directory / "run" / "attacks").iterdir()
+    with (battery / "records.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["pair"], float(row["weight"])) for row in rows] == [
+        (pair, weight) for pair in "01" for weight in (2**-20, 1.0, 2**20)
+    ]
+    assert {"loss", "divergence", "closed_share", "floor", "ceiling", "status"} <= set(rows[0])
+    with np.load(battery / "part-0000.npz") as part:
+        assert part["adversarial"].shape == (6, 64, 64, 1)
+    summary = json.loads((battery / "summary.json").read_text())
+    assert summary["attacks"] == 6
+    assert {check["name"] for check in summary["diagnostics"]} >= {"not_converged", "fresh_draws"}
+    assert {path.name for path in battery.glob("*.png")} == {
+        "closed_share.png",
+        "loss.png",
+        "panel.png",
+    }
+    finished = (battery / "part-0000.npz").stat().st_mtime_ns
+    records = (battery / "records.csv").read_bytes()
+    again = run_program("attack", *SMALL, "--strict", directory=directory)
+    # Ten evaluations do not converge, which --strict reports.
+    assert again.returncode == 3, again.stderr
+    assert "FIRED" in again.stdout
+    assert (battery / "part-0000.npz").stat().st_mtime_ns == finished
+    assert (battery / "records.csv").read_bytes() == records
+
+
+BAD = {
+    "": "--run=",
+    "--run=nowhere": "no config.json",
+    "--run=run --pairs=0": "pairs",
+    "--run=run --weights=-1": "weights",
+    "--run=run --layers=middle": "layers",
+    "--run=run --seed=-1": "seed",
+    "--run=run --objective=latent_k": "did you mean 'latent_kl'",
+}
+
+
+@pytest.mark.parametrize("arguments", BAD)
+def test_bad_input_is_one_line_and_status_2_without_tensorflow(arguments, trained):
+    result = run_program(
+        "attack", *arguments.split(), directory=trained.directory, without_tensorflow=True
+    )
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.count("\n") == 1
+    assert BAD[arguments] in result.stderr
