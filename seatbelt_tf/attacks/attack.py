@@ -63,6 +63,7 @@ def attack(
     squared_norm=False,
     restarts=0,
     pair_ids=None,
+    optimizer="lbfgs",
     chunk_size=500,
 ):
     """Finds distortions d that minimise Δ = λ‖d‖₂ + divergence (the paper's equations 1, 2, 10).
@@ -92,6 +93,7 @@ def attack(
         pair_ids: (B,) integers, equal for attacks on the same images and targets that differ in λ
             only: where another's result is better under an attack's own λ, it is minimised again
             from there (a warm start along the λ path).
+        optimizer: "lbfgs", "tfp" or "scipy": see `minimize_in_box`.
         chunk_size: attacks solved at once, which bounds the memory.
 
     Returns:
@@ -112,7 +114,7 @@ def attack(
                 problem,
                 *(array[part] for array in (images, targets, weights, starts)),
                 bounds,
-                {"max_evaluations": max_evaluations},
+                {"max_evaluations": max_evaluations, "optimizer": optimizer},
             )
             for part in parts
         ]
