@@ -3,7 +3,7 @@
     python -m benchmarks.recipes --results=results/recipes.json
 
 Every cell is a `trainers.train` run in a process of its own, kept under runs/recipes and reused
-when the program is started again. Writes test log p(x | z), ELBO and seconds of each.
+when the program is started again. Writes test log p(x | z), ELBO and the seconds of training of each.
 """
 
 import argparse
@@ -13,7 +13,6 @@ import pathlib
 import platform
 import subprocess
 import sys
-import time
 
 from seatbelt_tf import runs
 
@@ -53,12 +52,25 @@ def main():
         "cells": cells,
     }
     runs.write_json(arguments.results, results)
-    print(f"{'model':18}{'recipe':18}{'log p(x|z)':>12}{'ELBO':>10}{'seconds':>9}")
-    for cell in cells:
-        print(
-            f"{cell['model']:18}{cell['recipe']:18}{cell['log_likelihood']:12,.0f}"
-            f"{cell['elbo']:10,.0f}{cell['seconds']:9.0f}"
+    table = _table(cells)
+    with runs.replacing(pathlib.Path(arguments.results).with_suffix(".md")) as path:
+        path.write_text(
+            f"Written by `{results['command']}`: sprites, {IMAGES:,} training images each, "
+            f"{results['machine']}. Test log p(x | z) and ELBO in nats; the best possible "
+            f"log p(x | z) is 5,667.\n\n{table}\n",
+            encoding="utf-8",
         )
+    print(table)
+
+
+def _table(cells):
+    lines = ["| model | recipe | log p(x\\|z) | ELBO | minutes |", "|---|---|---:|---:|---:|"]
+    lines += [
+        f"| {cell['model']} | {cell['recipe']} | {cell['log_likelihood']:,.0f} "
+        f"| {cell['elbo']:,.0f} | {cell['seconds'] / 60:.1f} |"
+        for cell in cells
+    ]
+    return "\n".join(lines)
 
 
 def _directory(recipe, model):
@@ -73,20 +85,23 @@ def _result(recipe, model):
 def _train(recipe, model):
     if _result(recipe, model).exists():
         return
-    options = [*RECIPES[recipe], *MODELS[model]]
+    run = runs.Run(_directory(recipe, model))
     batch_size = 1024 if recipe == "paper" else 64
-    start = time.monotonic()
+    options = [f"--steps={IMAGES // batch_size}", *RECIPES[recipe], *MODELS[model]]
+    state = "--resume" if run.config_file.exists() else "--overwrite"
     subprocess.run(
-        [
-            sys.executable,
-            *("-m", "trainers.train", "--overwrite", f"--steps={IMAGES // batch_size}"),
-            *(f"--run={_directory(recipe, model)}", *options),
-        ],
-        check=True,
+        [sys.executable, "-m", "trainers.train", f"--run={run.path}", state, *options], check=True
     )
-    scores = json.loads((_directory(recipe, model) / "evaluation" / "test.json").read_text())
-    seconds = round(time.monotonic() - start, 1)
-    runs.write_json(_result(recipe, model), {**scores, "seconds": seconds})
+    scores = json.loads((run.evaluation / "test.json").read_text())
+    metrics = run.read_metrics()
+    steps = [0, *metrics["step"]]
+    seconds = sum(
+        (after - before) * batch_size / rate
+        for before, after, rate in zip(
+            steps, metrics["step"], metrics["images_per_second"], strict=False
+        )
+    )
+    runs.write_json(_result(recipe, model), {**scores, "seconds": round(seconds, 1)})
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ class SeatbeltVAE(keras.Model):
         )
 
     def _make_networks(self):
-        policy, seed = self.dtype_policy, 1000 * self.seed
+        policy, seed = self.dtype_policy, 2000 * self.seed
         encoder, decoder, *others = (
             seed + 100 * place for place in range(2 + 3 * len(presets.HIDDEN_SIZES))
         )
