@@ -3,8 +3,8 @@
     python -m benchmarks.attack --runs runs/recipes/L4_beta6_fast runs/recipes/L1_d64_beta1_fast
 
 For each run and objective: all pairs × λ at once by each of our routes, and a random part of them
-by SciPy (memory 25, ftol 10·eps, the same starts and limit of evaluations, the same compiled gradient
-for one image). Writes quantiles of the ratios of final losses, and of the wall times.
+by SciPy (memory 25, ftol 10·eps, the same starts, limit of evaluations and compiled gradient, for
+one image). Writes quantiles of the ratios of final losses, and of the wall times.
 """
 
 import argparse

@@ -3,7 +3,7 @@
     python -m benchmarks.recipes --results=results/recipes.json
 
 Every cell is a `trainers.train` run in a process of its own, kept under runs/recipes and reused
-when the program is started again. Writes test log p(x | z), ELBO and the seconds of training of each.
+when the program is started again. Writes test log p(x | z), ELBO and seconds of training.
 """
 
 import argparse
