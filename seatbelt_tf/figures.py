@@ -390,12 +390,14 @@ def _zoom_past_start(axes, steps, columns):
         return
     pad = 0.05 * np.ptp(settled)
     axes.set_ylim(settled.min() - pad, settled.max() + pad)
+    falls = everything.max() > settled.max()
     axes.text(
         0.98,
-        0.04,
+        0.96 if falls else 0.04,
         "start off scale",
         transform=axes.transAxes,
         ha="right",
+        va="top" if falls else "bottom",
         fontsize=_CAPTION_SIZE,
         color="0.35",
         bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1},

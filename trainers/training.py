@@ -8,8 +8,8 @@ from trainers import program
 
 STEPS_PER_CALL = 10
 REPORTS = 60
-VALIDATIONS = 12
-CHECKPOINTS = 6
+REPORTS_A_VALIDATION = 5
+REPORTS_A_CHECKPOINT = 10
 VALIDATION_IMAGES = 2000
 EVALUATION_BATCH = 200
 
@@ -77,7 +77,7 @@ def _loop(run, options, data_config, strategy, model, manager, step):
     validation = data(data_config, "validation", batch_size=EVALUATION_BATCH)
     validation = validation.take(VALIDATION_IMAGES // EVALUATION_BATCH).cache()
     train_steps = _compiled_steps(strategy, model, options["xla"])
-    every = {name: _interval(total, count) for name, count in _EVENTS.items()}
+    interval = max(total // REPORTS // STEPS_PER_CALL, 1) * STEPS_PER_CALL
     progress = program.Progress(total, step, "images")
     events = tf.summary.create_file_writer(str(run.events))
     model.reset_metrics()
@@ -85,13 +85,13 @@ def _loop(run, options, data_config, strategy, model, manager, step):
         count = min(STEPS_PER_CALL, total - step)
         train_steps(iterator, tf.constant(count))
         step += count
-        if _is_due(step, total, every["report"]):
+        if _is_due(step, total, interval):
             means = _results(model)
             rate = progress.update(step, batch_size, f"ELBO {means['elbo']:,.0f} nats")
             row = {"step": step, **means}
             row["learning_rate"] = float(model.optimizer.learning_rate)
             row["images_per_second"] = round(rate, 1)
-            is_validated = _is_due(step, total, every["validation"])
+            is_validated = _is_due(step, total, REPORTS_A_VALIDATION * interval)
             scores = validate(model, validation) if is_validated else dict.fromkeys(means)
             row |= {f"val_{name}": value for name, value in scores.items()}
             run.append_metrics(row)
@@ -100,16 +100,8 @@ def _loop(run, options, data_config, strategy, model, manager, step):
                     if value is not None and name != "step":
                         tf.summary.scalar(name, value)
             events.flush()
-        if _is_due(step, total, every["checkpoint"]):
+        if _is_due(step, total, REPORTS_A_CHECKPOINT * interval):
             manager.save(step)
-
-
-_EVENTS = {"report": REPORTS, "validation": VALIDATIONS, "checkpoint": CHECKPOINTS}
-
-
-def _interval(total, count):
-    """Steps between `count` events, a whole number of calls."""
-    return max(total // count // STEPS_PER_CALL, 1) * STEPS_PER_CALL
 
 
 def _is_due(step, total, interval):

@@ -233,7 +233,7 @@ def divergence_and_gradient(
     problem = _problem(victim, objective, layers, ancestors, draws, seed)
     prepared = problem.prepare(tf.constant(targets))
 
-    @tf.function
+    @tf.function(autograph=False)
     def function(images):
         with tf.GradientTape() as tape:
             tape.watch(images)
@@ -248,8 +248,8 @@ def _minimize(problem, images, targets, weights, starts, bounds, options):
     """Solves the attacks of one chunk, all at once: -> `_Found`."""
     shape, count = images.shape[1:], len(images)
     images, weights = tf.constant(images), tf.constant(weights, tf.float32)
-    prepared = tf.function(problem.prepare)(tf.constant(targets))
-    divergence = tf.function(problem.divergence)
+    prepared = tf.function(problem.prepare, autograph=False)(tf.constant(targets))
+    divergence = tf.function(problem.divergence, autograph=False)
     unattacked = divergence(images, prepared).numpy()
     if not np.all(np.isfinite(unattacked)):
         wrong = np.sum(~np.isfinite(unattacked))

@@ -45,7 +45,7 @@ def fresh_divergence(victim, images, targets, objective, layers, seed, draws=16)
     """
     goal = objectives.find(objective)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def divergence(images, targets, noise):
         prepared = goal.prepare(victim, targets, noise)
         return goal.divergence(victim, images, prepared, noise, layers)
@@ -71,7 +71,7 @@ def score(victim, images, targets, adversarial, seed=0, draws=16):
         ValueError: the victim has no decoder.
     """
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def loss(images, targets, noise):
         posteriors = victim.posteriors(images, noise)
         latents = tuple(

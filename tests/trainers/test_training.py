@@ -24,6 +24,7 @@ CONFIG = {
 @pytest.fixture(autouse=True)
 def _short_validation(monkeypatch):
     monkeypatch.setattr(training, "VALIDATION_IMAGES", 200)
+    monkeypatch.setattr(training, "REPORTS_A_CHECKPOINT", 2)
 
 
 class StoppedError(Exception):
