@@ -119,6 +119,8 @@ def start_child(threads):
     program.import_tensorflow()
     import tensorflow as tf
 
+    # A sweep compiles one function for every block size on purpose.
+    tf.get_logger().setLevel("ERROR")
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
 

@@ -98,6 +98,9 @@ def _positions(initial):
 
 
 def _bound(name, bound, initial):
+    if not tf.is_tensor(bound):
+        # tf.cast would take a Python float through float32.
+        bound = np.asarray(bound, initial.dtype.as_numpy_dtype)
     bound = tf.cast(bound, initial.dtype)
     try:
         fits = tf.broadcast_static_shape(bound.shape, initial.shape) == initial.shape

@@ -1,9 +1,17 @@
 """TFP's L-BFGS behind the box-constrained call: projection inside a loop over active sets."""
 
+import warnings
+
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from seatbelt_tf.attacks.box_result import BoxResult, Status
+
+with warnings.catch_warnings():
+    # TFP 0.25 compares versions with distutils at the first use of an attribute.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import tensorflow_probability as tfp
+
+    lbfgs_minimize = tfp.optimizer.lbfgs_minimize
 
 # TFP limits iterations, not evaluations: its line search is limited to this many, so that the
 # evaluations left say how many iterations are safe.
@@ -56,7 +64,7 @@ def _run(value_and_gradients, initial, lower, upper, max_evaluations, memory, to
             return value, tf.where(inside == free_position, gradient, tf.zeros_like(gradient))
 
         left = max_evaluations - evaluations - 2
-        found = tfp.optimizer.lbfgs_minimize(
+        found = lbfgs_minimize(
             restricted,
             position,
             num_correction_pairs=memory,
