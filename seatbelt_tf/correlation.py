@@ -31,7 +31,7 @@ import tensorflow as tf
 from seatbelt_tf import checks, presets, replicas
 
 # Log densities held at once when no block size is given; see benchmarks/total_correlation.py.
-BLOCK_ELEMENTS = 1 << 20
+BLOCK_ELEMENTS = 1 << 18
 
 
 def total_correlation(samples, means, stddevs, dataset_size=None, estimator="mws", block_size=None):

@@ -7,24 +7,39 @@ import tensorflow as tf
 
 from seatbelt_tf import networks
 
+_SAME = {"strides": 2, "padding": "same"}
+LAYERS = {
+    "one channel": ("SubpixelConv2DTranspose", (2, 6, 6, 5), (1, 4), _SAME),
+    "three channels": ("SubpixelConv2DTranspose", (2, 6, 6, 5), (3, 4), _SAME),
+    "whole image": ("WholeImageConv2D", (2, 4, 4, 5), (7, 4), {"activation": "relu"}),
+    "mirror": ("WholeImageConv2DTranspose", (2, 1, 1, 5), (7, 4), {"activation": "relu"}),
+    "one by one": ("WholeImageConv2DTranspose", (2, 1, 1, 5), (7, 1), {}),
+}
 
-@pytest.mark.parametrize("filters", [1, 3])
-def test_subpixel_layer_is_the_transposed_convolution_with_its_gradients(filters):
-    inputs = tf.constant(np.random.default_rng(0).normal(size=(2, 6, 6, 5)), tf.float32)
-    weights = np.random.default_rng(1).normal(size=(2, 12, 12, filters))
+
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_fast_layers_are_the_convolutions_that_they_replace(kind, jit_compile):
+    name, shape, arguments, options = LAYERS[kind]
+    ours = getattr(networks, name)(*arguments, **options)
+    layer = getattr(keras.layers, type(ours).__bases__[0].__name__)(*arguments, **options)
+    inputs = tf.constant(np.random.default_rng(0).normal(size=shape), tf.float32)
+    layer.build(shape)
+    ours.build(shape)
+    parameters = [parameter + 0.1 for parameter in layer.get_weights()]
     results = []
-    layer = keras.layers.Conv2DTranspose(filters, 4, strides=2, padding="same")
-    ours = networks.SubpixelConv2DTranspose(filters, 4, strides=2, padding="same")
-    layer.build(inputs.shape)
-    ours.build(inputs.shape)
-    parameters = [parameter + 0.3 for parameter in layer.get_weights()]
     for each in (layer, ours):
         each.set_weights(parameters)
-        with tf.GradientTape() as tape:
-            tape.watch(inputs)
-            outputs = each(inputs)
-            loss = tf.reduce_sum(outputs * weights)
-        results.append([outputs, *tape.gradient(loss, [inputs, *each.trainable_variables])])
+
+        @tf.function(jit_compile=jit_compile)
+        def outputs_and_gradients(inputs, each=each):
+            with tf.GradientTape() as tape:
+                tape.watch(inputs)
+                outputs = each(inputs)
+                loss = tf.reduce_sum(tf.sin(outputs))
+            return [outputs, *tape.gradient(loss, [inputs, *each.trainable_variables])]
+
+        results.append(outputs_and_gradients(inputs))
     # Sums of up to 288 products in another order.
     for expected, result in zip(*results, strict=True):
         np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)

@@ -229,8 +229,8 @@ def test_redrawn_ancestors_are_flagged_as_not_deterministic(model):
 
 def _result(**fields):
     defaults = {name: np.ones(4) for name in attacks.AttackResult._fields if name not in fields}
-    defaults.setdefault("status", np.zeros(4, int))
-    return attacks.AttackResult(**(defaults | fields))
+    converged = {"status": np.zeros(4, int)}
+    return attacks.AttackResult(**(defaults | converged | fields))
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ def test_items_do_not_depend_on_the_others_to_the_bit():
             max_evaluations=80,
         )
 
-    for chosen in [0], [5, 1], [0, 1, 3, 4, 5]:
+    for chosen in [0], [5, 1]:
         for part, whole in zip(solve(chosen), together, strict=True):
             np.testing.assert_array_equal(part, whole.numpy()[chosen])
 
