@@ -38,7 +38,7 @@ def finite_number(name, value, minimum=None, above=None):
 def one_of(name, value, allowed):
     """Returns `value`, or raises ValueError unless it is one of the allowed names."""
     if value not in allowed:
-        near = difflib.get_close_matches(str(value), allowed, n=1)
+        near = difflib.get_close_matches(str(value), list(map(str, allowed)), n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise invalid(name, f"one of {', '.join(map(repr, allowed))}{hint}", repr(value))
     return value

@@ -40,7 +40,11 @@ def train(run, config, strategy=None):
     warning = model.small_batch_warning(options["batch_size"])
     if warning:
         print(f"warning: {warning}")
-    checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+    # By list: exactly what the model and the optimizer hold, whatever TensorFlow makes of objects.
+    checkpoint = tf.train.Checkpoint(
+        model=[variable.value for variable in model.variables],
+        optimizer=[variable.value for variable in model.optimizer.variables],
+    )
     manager = tf.train.CheckpointManager(checkpoint, run.checkpoints, max_to_keep=3)
     if manager.latest_checkpoint:
         checkpoint.restore(manager.latest_checkpoint).assert_consumed()

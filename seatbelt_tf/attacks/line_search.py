@@ -83,9 +83,7 @@ def advance(search, value, slope, longest, noise):
         & (slope >= _CURVATURE * search.start_slope)
     )
     at_end = (step >= longest) & enough & (slope < 0.0)
-    accepted = finite & (
-        (enough & flat) | level | at_end | (search.forced & (value < float("inf")))
-    )
+    accepted = finite & ((enough & flat) | level | at_end | search.forced)
 
     # The trial either becomes the new best end of the bracket, or its other end.
     better = (enough | ((value <= search.start_value + tolerated) & (slope < 0.0))) & (

@@ -263,9 +263,15 @@ def test_every_status_is_told_apart():
     ]
     assert result.evaluations[0] == result.evaluations[4] == 1
     np.testing.assert_array_equal(result.position[4], initial[4])
-    limited = minimize_in_box(rosenbrock, initial, -2.0, 2.0, max_evaluations=3)
-    assert np.all(limited.status == Status.EVALUATION_LIMIT)
-    assert np.all(limited.evaluations == 3)
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "tfp", "scipy"])
+def test_no_item_is_evaluated_more_often_than_allowed(optimizer):
+    initial = np.array([[-1.0, 1.0, 0.5], [0.5, 0.0, 0.0]])
+    result = minimize_in_box(rosenbrock, initial, -2.0, 2.0, max_evaluations=5, optimizer=optimizer)
+    assert np.all(result.status == Status.EVALUATION_LIMIT)
+    assert np.all(result.evaluations.numpy() <= 5)
+    assert np.all(result.value <= rosenbrock(tf.constant(initial), None)[0])
 
 
 def test_a_region_that_is_not_finite_only_shortens_the_step():
