@@ -13,10 +13,10 @@ with warnings.catch_warnings():
 
     lbfgs_minimize = tfp.optimizer.lbfgs_minimize
 
-# TFP limits iterations, not evaluations: its line search is limited to this many, so that the
-# evaluations left say how many iterations are safe.
-_LINE_SEARCH_EVALUATIONS = 10
-_EVALUATIONS_AN_ITERATION = _LINE_SEARCH_EVALUATIONS + 2
+# TFP limits iterations, not evaluations: with a limited line search, which spends up to two
+# evaluations a trial, the evaluations left say how many iterations are safe.
+_LINE_SEARCH_TRIALS = 10
+_EVALUATIONS_AN_ITERATION = 2 * _LINE_SEARCH_TRIALS + 4
 # Iterations on one active set before it is chosen anew.
 _ITERATIONS_A_PASS = 20
 
@@ -57,24 +57,33 @@ def _run(value_and_gradients, initial, lower, upper, max_evaluations, memory, to
         held = ((position <= lower) & (gradient > 0)) | ((position >= upper) & (gradient < 0))
         held |= ~is_active[:, None]
 
-        def restricted(free_position):
+        # TFP's first step is the whole gradient. In these units it has length 1.
+        length = tf.norm(tf.where(held, tf.zeros_like(gradient), gradient), axis=-1, keepdims=True)
+        unit = tf.math.rsqrt(tf.where(length > 0, length, tf.ones_like(length)))
+
+        def place(scaled):
+            free_position = position + unit * scaled
             inside = tf.clip_by_value(free_position, lower, upper)
-            inside = tf.where(held, position, inside)
+            return tf.where(held, position, inside), free_position
+
+        def restricted(scaled):
+            inside, free_position = place(scaled)
             value, gradient = value_and_gradients(inside, rows)
-            return value, tf.where(inside == free_position, gradient, tf.zeros_like(gradient))
+            has_slope = inside == free_position
+            return value, tf.where(has_slope, unit * gradient, tf.zeros_like(gradient))
 
         left = max_evaluations - evaluations - 2
         found = lbfgs_minimize(
             restricted,
-            position,
+            tf.zeros_like(position),
             num_correction_pairs=memory,
             tolerance=tolerance,
             max_iterations=tf.clip_by_value(
                 left // _EVALUATIONS_AN_ITERATION, 1, _ITERATIONS_A_PASS
             ),
-            max_line_search_iterations=_LINE_SEARCH_EVALUATIONS,
+            max_line_search_iterations=_LINE_SEARCH_TRIALS,
         )
-        reached = tf.where(held, position, tf.clip_by_value(found.position, lower, upper))
+        reached, _ = place(found.position)
         new_value, new_gradient, new_norm = evaluate(reached)
         finite = tf.math.is_finite(new_value) & tf.reduce_all(tf.math.is_finite(new_gradient), -1)
         improved = is_active & finite & (new_value < value)
