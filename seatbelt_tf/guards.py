@@ -54,5 +54,9 @@ def message(error):
     if not parts[0].startswith("Invalid loss"):
         return " ".join(parts)
     head, pairs = parts[:3], zip(parts[3::2], parts[4::2], strict=False)
-    wrong = [f"{name} = {value}" for name, value in pairs if not re.match(r"-?\d", value)]
+    wrong = [
+        f"{name} = {value.replace('-nan', 'nan')}"
+        for name, value in pairs
+        if not re.match(r"-?\d", value)
+    ]
     return f"{' '.join(head)} {', '.join(wrong)}"

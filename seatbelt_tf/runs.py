@@ -20,7 +20,7 @@ import os
 import pathlib
 import shutil
 
-from seatbelt_tf import checkpoints, checks, presets
+from seatbelt_tf import checkpoints, checks, configuration
 from seatbelt_tf.storage import (
     check_links,
     claim,
@@ -34,21 +34,6 @@ from seatbelt_tf.storage import (
 __all__ = ["Run", "claim", "read_json", "replacing", "unfinished", "write_json"]
 
 FORMAT = 1
-# What config.json may hold; the model's options are the arguments of `SeatbeltVAE`.
-FIELDS = ("format", "model", "data", "training", "command", "versions", "machine")
-DTYPES = ("float32", "mixed_bfloat16")
-DATA_FIELDS = ("name", "data_dir", "image_size")
-TRAINING_FIELDS = (
-    "preset",
-    "batch_size",
-    "learning_rate",
-    "beta_2",
-    "warmup_steps",
-    "steps",
-    "mixed_precision",
-    "xla",
-    "seed",
-)
 CONTENTS = (
     "config.json",
     "checkpoints",
@@ -161,7 +146,7 @@ class Run:
             config = read_json(self.config_file)
             if not isinstance(config, dict) or config.get("format") != FORMAT:
                 raise ValueError("it says otherwise")
-            _check_fields(config)
+            configuration.check(config)
         except (OSError, ValueError) as error:
             raise checks.invalid(
                 "run", f"a readable config.json of format {FORMAT} ({error})", repr(str(self.path))
@@ -176,10 +161,12 @@ class Run:
         return SeatbeltVAE(**options)
 
     def check_resumable(self):
-        """Raises ValueError if training had begun here and left no checkpoint."""
+        """Whether there are checkpoints; ValueError if training had begun and there are none."""
+        has_checkpoints = bool(checkpoints.Checkpoints(self.checkpoints).paths())
         has_begun = any(path.exists() for path in (self.metrics_file, self.events, self.model_file))
-        if has_begun and not checkpoints.Checkpoints(self.checkpoints).paths():
+        if has_begun and not has_checkpoints:
             raise checkpoints.lost(self.checkpoints)
+        return has_checkpoints
 
     def check_trained(self):
         """Raises ValueError unless there is a run here whose training has ended."""
@@ -261,23 +248,6 @@ class Run:
             for row in zip(*table.values(), strict=True):
                 if row[0] <= step:
                     writer.writerow([_cell(value) for value in row])
-
-
-def _check_fields(config):
-    """Raises ValueError unless a configuration's fields are known and the model's valid."""
-    _known("config.json", config, FIELDS)
-    for name, fields in (("data", DATA_FIELDS), ("training", TRAINING_FIELDS)):
-        _known(name, config.get(name, {}), fields)
-    _known("model", config.get("model", {}), (*presets.MODEL_OPTIONS, "dtype", "name"))
-    presets.check_model_options(config.get("model", {}))
-    checks.one_of("dtype", config.get("model", {}).get("dtype", DTYPES[0]), DTYPES)
-
-
-def _known(name, value, fields):
-    if not isinstance(value, dict):
-        raise checks.invalid(name, "a JSON object", type(value).__name__)
-    for field in value:
-        checks.one_of(f"{name}'s field", field, fields)
 
 
 def _cell(value):

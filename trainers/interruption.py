@@ -46,7 +46,9 @@ def watch():
         # A handler of Python's own is what makes C write to the descriptor.
         signal.signal(number, lambda *_: None)
     signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=_follow, args=(reader, writer), daemon=True).start()
+    # A copy: standard error is turned away while TensorFlow loads.
+    arguments = (reader, writer, os.dup(2))
+    threading.Thread(target=_follow, args=arguments, daemon=True).start()
 
 
 @contextlib.contextmanager
@@ -67,7 +69,7 @@ def deferred(notify):
         _pending = None
 
 
-def _follow(reader, _writer):
+def _follow(reader, _writer, stderr):
     while True:
         for number in reader.recv(1):
             if number not in NAMES:
@@ -76,6 +78,6 @@ def _follow(reader, _writer):
             if pending is not None and pending.signal is None:
                 pending.arrive(number)
             else:
-                os.write(2, b"stopped at once; what was finished is stored\n")
+                os.write(stderr, b"stopped at once; what was finished is stored\n")
                 # Every file is written aside and renamed: there is nothing to clean up.
                 os._exit(status(number))

@@ -198,7 +198,8 @@ def _run(run, config):
     started = time.monotonic()
     here = machine.describe(config["training"]["xla"])
     if FLAGS.resume:
-        run.check_resumable()
+        if not run.check_resumable():
+            print("no checkpoint was written yet: starting at step 0")
         for difference in machine.differences(config.get("machine", {}), here):
             print(f"warning: the last bits may differ from an uninterrupted run's: {difference}")
     else:
