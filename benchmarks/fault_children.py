@@ -110,7 +110,9 @@ def poison():
         def posteriors(self, images, noise=None):
             is_marked = images[:, 0, 0, 0] == 0.125
             return tf.nest.map_structure(
-                lambda t: tf.where(is_marked[:, None], float("nan"), t),
+                lambda t: tf.where(
+                    tf.reshape(is_marked, [-1] + [1] * (len(t.shape) - 1)), float("nan"), t
+                ),
                 self._model.posteriors(images, noise),
             )
 

@@ -9,13 +9,9 @@ import sys
 import time
 import zlib
 
+from tests import hostile
+
 ROOT = pathlib.Path(__file__).parents[1]
-sys.path.append(str(ROOT / "tests"))
-
-import hostile
-
-from tests.trainers.test_attack_program import BAD as ATTACK
-from tests.trainers.test_train_program import BAD as TRAIN
 
 _READ = """
 import json, resource, sys, warnings
@@ -97,13 +93,22 @@ def huge_png(path, side):
 
 
 _GENERIC = ("--run=nowhere", "--unknown", "stray", "--run=")
-_PROGRAMS = {
-    "trainers.train": TRAIN,
-    "trainers.attack": ATTACK,
-    "trainers.evaluate": _GENERIC,
-    "trainers.reproduce": _GENERIC[1:3],
-    "export.saved_model": _GENERIC,
-}
+
+
+def _programs():
+    """Program -> command lines that it must refuse; those of the tests, and others."""
+    sys.path.append(str(ROOT / "tests"))
+    from tests.trainers import test_attack_program, test_train_program
+
+    return {
+        "trainers.train": test_train_program.BAD,
+        "trainers.attack": test_attack_program.BAD,
+        "trainers.evaluate": _GENERIC,
+        "trainers.reproduce": _GENERIC[1:3],
+        "export.saved_model": _GENERIC,
+    }
+
+
 _API = {
     "SeatbeltVAE(image_shape=(48, 48, 1))": "S(image_shape=(48, 48, 1))",
     "SeatbeltVAE(latent_dims=())": "S(latent_dims=())",
@@ -125,10 +130,10 @@ _API = {
     "attack(negative weight)": "attacks.attack(model, x, x, -np.ones(8))",
     "attack(objective='latent_k')": "attacks.attack(model, x, x, w, objective='latent_k')",
     "attack(layers=(2,))": "attacks.attack(model, x, x, np.ones(8), layers=(2,))",
-    "minimize_in_box(NaN bound)": "attacks.minimize_in_box(None, [[0.0]], [[np.nan]], [[1.0]])",
+    "minimize_in_box(NaN bound)": "attacks.minimize_in_box(len, [[0.0]], [[np.nan]], [[1.0]])",
     "paper_weights(0)": "attacks.paper_weights(0)",
-    "datasets.load('sprite')": "datasets.load('sprite')",
-    "datasets.load(split='tests')": "datasets.load('sprites', split='tests')",
+    "datasets.load('sprite')": "datasets.load('sprite', batch_size=4)",
+    "datasets.load(split='tests')": "datasets.load('sprites', split='tests', batch_size=4)",
     "datasets.load(batch_size=0)": "datasets.load('sprites', batch_size=0)",
     "Run('nowhere').config()": "runs.Run('nowhere').config()",
     "Run('nowhere').load_model()": "runs.Run('nowhere').load_model()",
@@ -159,13 +164,13 @@ def bad_inputs(directory):
     environment = dict(os.environ, PYTHONPATH=str(ROOT), TF_CPP_MIN_LOG_LEVEL="3")
     (directory / "file").write_text("")
     rows = []
-    for program, inputs in _PROGRAMS.items():
+    for program, inputs in _programs().items():
         if not (ROOT / f"{program.replace('.', '/')}.py").exists():
             continue
         for arguments in inputs:
             started = time.monotonic()
             result = subprocess.run(
-                [sys.executable, "-m", program, *arguments.split()],
+                [sys.executable, "-m", program, *arguments.split(" ")],
                 cwd=directory,
                 env=environment,
                 capture_output=True,

@@ -177,7 +177,7 @@ EXPERIMENTS = {
     "mutations": mutations,
     "full_disk": full_disk,
     "sigterm": sigterm,
-    "poison": lambda directory, _: poison(),
+    "poison": lambda *_: poison(),
     "hostile_files": lambda directory, _: fault_inputs.hostile_files(pathlib.Path(directory)),
     "bad_inputs": lambda directory, _: fault_inputs.bad_inputs(pathlib.Path(directory)),
     "determinism": lambda directory, _: measure_determinism(pathlib.Path(directory)),

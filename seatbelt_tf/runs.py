@@ -145,7 +145,7 @@ class Run:
         try:
             config = read_json(self.config_file)
             if not isinstance(config, dict) or config.get("format") != FORMAT:
-                raise ValueError("it says otherwise")
+                raise ValueError("no such format is named")
             configuration.check(config)
         except (OSError, ValueError) as error:
             raise checks.invalid(
