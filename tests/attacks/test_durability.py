@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from test_attack import LinearVictim, _pairs
 
-from seatbelt_tf import attacks, storage
+from seatbelt_tf import attacks, gaussians, storage
 from seatbelt_tf.attacks import battery
 
 MARKER = 0.125
@@ -21,16 +21,19 @@ OPTIONS = {
 
 
 class Poisoned(LinearVictim):
-    """NaN wherever an image's first pixel is the marker."""
+    """NaN wherever an image's first pixel is the marker.
+
+    Row by row: a matrix product's last bits may depend on how many rows it has.
+    """
 
     def posteriors(self, images, noise=None):
-        is_marked = images[:, 0, 0, 0] == MARKER
-        return tf.nest.map_structure(
-            lambda t: tf.where(
-                tf.reshape(is_marked, [-1] + [1] * (len(t.shape) - 1)), float("nan"), t
-            ),
-            super().posteriors(images, noise),
-        )
+        mean = tf.reduce_sum(tf.reshape(images, [-1, 16, 1]) * self.matrix, axis=1)
+        mean = tf.where(images[:, :1, 0, 0] == MARKER, float("nan"), mean)
+        posterior = gaussians.Gaussian(mean, tf.fill(tf.shape(mean), self.stddev))
+        if noise is None:
+            return (posterior,)
+        draws = noise[0].shape[0]
+        return (gaussians.Gaussian(*(tf.repeat(t[:, None], draws, axis=1) for t in posterior)),)
 
 
 def test_a_poisoned_attack_among_fifty_leaves_the_others_equal_to_the_bit():
@@ -60,14 +63,13 @@ def _records(directory, images, targets):
 @pytest.fixture
 def pairs(monkeypatch):
     monkeypatch.setattr(battery, "ATTACKS_AT_ONCE", 3)
-    return _pairs(4)
+    return _pairs(2)
 
 
 def test_a_damaged_part_is_reported_and_computed_again(pairs, tmp_path):
     whole = _records(tmp_path, *pairs)
-    first, second, *_ = (path for path, _ in _battery(tmp_path, *pairs).parts())
+    first = _battery(tmp_path, *pairs).parts()[0][0]
     first.write_bytes(first.read_bytes()[:-50])
-    second.unlink()
     with pytest.warns(UserWarning, match="part-0000.npz was renamed"):
         again = _records(tmp_path, *pairs)
     assert first.with_suffix(".damaged").exists()
@@ -97,11 +99,11 @@ def test_a_part_that_another_process_made_is_not_made_again(pairs, tmp_path, mon
         np.testing.assert_array_equal(values, records[name])
 
 
-def test_attacks_that_are_not_finite_are_counted_and_left_out_of_the_summary(pairs, tmp_path):
-    images, targets = pairs
+def test_attacks_that_are_not_finite_are_counted_and_left_out_of_the_summary(tmp_path):
+    images, targets = _pairs(2)
     images = images.copy()
     images[1, 0, 0, 0] = MARKER
     summary = battery.summarise(_records(tmp_path, images, targets))
-    assert summary["attacks"] == 12
-    assert summary["share_not_finite"] == 0.25
+    assert summary["attacks"] == 6
+    assert summary["share_not_finite"] == 0.5
     assert all(np.isfinite(value) for value in summary.values())
