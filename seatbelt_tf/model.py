@@ -7,7 +7,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from seatbelt_tf import checks, gaussians, networks, objectives, pixels, presets, replicas
+from seatbelt_tf import (
+    checks,
+    gaussians,
+    guards,
+    networks,
+    objectives,
+    pixels,
+    presets,
+    replicas,
+)
 
 # Narrow initial posteriors let the latents carry information from the first step on; wide ones
 # (stddev 1) drown it in noise and the model starts on a long plateau (docs/decisions.md).
@@ -96,6 +105,8 @@ class SeatbeltVAE(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        # Keras would choose XLA on an accelerator, which drops the checks of the training step.
+        self.supports_jit = False
         options = presets.check_model_options(
             {
                 "image_shape": image_shape,
@@ -367,22 +378,29 @@ class SeatbeltVAE(keras.Model):
     def train_step(self, data):
         """One update from a batch (on each replica, its part of the global batch)."""
         images = self._batch(data)
-        with pixels.assert_pixels(images):
-            noise = self._noise(tf.shape(images)[0], TRAINING, self.seed, self.optimizer.iterations)
+        step = tf.identity(self.optimizer.iterations)
+        statistics = self.non_trainable_variables
+        with pixels.assert_pixels(images, "at step", step):
+            before = [tf.identity(variable.value) for variable in statistics]
+            noise = self._noise(tf.shape(images)[0], TRAINING, self.seed, step)
             with tf.GradientTape() as tape:
                 terms = self._objective(images, noise, training=True)
                 loss = self.optimizer.scale_loss(terms.loss)
             gradients = tape.gradient(loss, self.trainable_variables)
+        # A loss scale is found by letting gradients overflow.
+        is_scaled = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
+        checked = () if is_scaled else gradients
+        with guards.assert_finite(_by_name(terms), checked, step, statistics, before):
             self.optimizer.apply(gradients, self.trainable_variables)
             return self._update_metrics(terms)
 
     def test_step(self, data):
         """The terms of the objective on a batch, without an update."""
         images = self._batch(data)
-        with pixels.assert_pixels(images):
-            # Images seen since the metrics were reset: other noise for every batch of one pass,
-            # the same noise in every pass.
-            seen = self._means["elbo"].count
+        # Images seen since the metrics were reset: other noise for every batch of one pass, the
+        # same noise in every pass.
+        seen = tf.identity(self._means["elbo"].count)
+        with pixels.assert_pixels(images, "after so many good ones:", seen):
             noise = self._noise(tf.shape(images)[0], EVALUATION, self.seed, seen)
             return self._update_metrics(self._objective(images, noise, training=False))
 
@@ -430,13 +448,7 @@ class SeatbeltVAE(keras.Model):
         return batch_size or KERAS_BATCH_SIZE
 
     def _update_metrics(self, terms):
-        values = {
-            "loss": terms.loss * replicas.count(),
-            "elbo": terms.elbo,
-            "log_likelihood": terms.log_likelihood,
-            "total_correlation": terms.total_correlation,
-        }
-        values |= {f"kl_layer_{layer + 1}": kl for layer, kl in enumerate(terms.kl)}
+        values = _by_name(terms)
         for name, mean in self._means.items():
             mean.update_state(values[name])
         return {name: mean.result() for name, mean in self._means.items()}
@@ -509,3 +521,14 @@ class SeatbeltVAE(keras.Model):
     def _decode(self, latents, training=False):
         used = latents if self.likelihood_from == "all" else latents[:1]
         return self.decoder(tf.concat(used, axis=1), training=training)
+
+
+def _by_name(terms):
+    """What is reported of `ObjectiveTerms`: () or (M,) tensors by name."""
+    return {
+        "loss": terms.loss * replicas.count(),
+        "elbo": terms.elbo,
+        "log_likelihood": terms.log_likelihood,
+        "total_correlation": terms.total_correlation,
+        **{f"kl_layer_{layer + 1}": kl for layer, kl in enumerate(terms.kl)},
+    }

@@ -60,24 +60,30 @@ def check_images(values, image_shape, name="images"):
     return values
 
 
-def assert_pixels(values):
+def assert_pixels(values, *place):
     """Inside a graph: stops the step with InvalidArgumentError unless pixels are in [-1, 1].
 
     NaN fails the comparison too. XLA drops assertions.
 
     Args:
-        values: images, float32.
+        values: (M, H, W, C) images, float32.
+        *place: which batch this is, strings and tensors for the message.
 
     Returns:
         A context manager: operations made inside it run only after the check has passed.
     """
-    in_range = tf.reduce_all(tf.abs(values) <= 1 + RANGE_TOLERANCE)
+    in_range = tf.reduce_all(tf.abs(values) <= 1 + RANGE_TOLERANCE, axis=[1, 2, 3])
     check = tf.debugging.Assert(
-        in_range,
+        tf.reduce_all(in_range),
         [
-            "Invalid batch of images. Expected finite pixels in [-1, 1]. Received a range of",
+            "Invalid batch of images",
+            *place,
+            "Expected finite pixels in [-1, 1]. Received a range of",
             tf.reduce_min(values),
             tf.reduce_max(values),
+            "in the images at places",
+            tf.where(~in_range)[:, 0],
         ],
+        summarize=10,
     )
     return tf.control_dependencies([] if check is None else [check])

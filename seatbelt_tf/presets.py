@@ -128,3 +128,4 @@ _CHECKS = {
     "likelihood_scale": lambda name, value: checks.finite_number(name, value, above=0),
     "seed": checks.seed,
 }
+MODEL_OPTIONS = tuple(_CHECKS)

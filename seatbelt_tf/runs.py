@@ -1,26 +1,37 @@
 """What a run directory contains, and how it is read and written. No TensorFlow until it is needed.
 
     config.json     everything needed to rebuild the model and repeat the run
-    checkpoints/    the state of training, by tf.train.CheckpointManager
+    checkpoints/    the state of training: see `seatbelt_tf.checkpoints`
     model.keras     the trained model
     metrics.csv     one row a reporting interval
     events/         the same for TensorBoard
     attacks/, evaluation/, figures/
 
-Files are written aside and renamed, so that none is ever seen half written.
+Files are written aside and renamed, so that none is ever seen half written. A run may come from
+elsewhere: nothing that its files say is executed (docs/SECURITY.md).
 """
 
 import contextlib
 import csv
 import hashlib
 import io
-import json
+import math
 import os
 import pathlib
 import shutil
-import tempfile
 
-from seatbelt_tf import checks
+from seatbelt_tf import checkpoints, checks, configuration
+from seatbelt_tf.storage import (
+    check_links,
+    claim,
+    holder,
+    read_json,
+    replacing,
+    unfinished,
+    write_json,
+)
+
+__all__ = ["Run", "claim", "read_json", "replacing", "unfinished", "write_json"]
 
 FORMAT = 1
 CONTENTS = (
@@ -63,7 +74,9 @@ class Run:
                 "a new directory (--resume continues this one, --overwrite replaces it)",
                 repr(str(self.path)),
             )
-        occupied = self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
+        occupied = self.path.exists() and (
+            not self.path.is_dir() or any(path.suffix != ".lock" for path in self.path.iterdir())
+        )
         if occupied and not self.config_file.exists():
             raise checks.invalid(
                 "run", "a directory that is new, empty or holds a run", repr(str(self.path))
@@ -89,7 +102,7 @@ class Run:
         self.check_new(overwrite)
         for name in CONTENTS:
             old = self.path / name
-            if old.is_dir():
+            if old.is_dir() and not old.is_symlink():
                 shutil.rmtree(old)
             else:
                 old.unlink(missing_ok=True)
@@ -101,21 +114,40 @@ class Run:
                 "run", f"a place that can be written to ({error})", repr(str(self.path))
             ) from error
 
+    @contextlib.contextmanager
+    def held(self):
+        """The run for this process alone while the block runs.
+
+        Raises:
+            ValueError: another process holds it.
+        """
+        with claim(self.config_file) as is_mine:
+            if not is_mine:
+                raise checks.invalid(
+                    "run",
+                    f"a run that nobody else is writing ({holder(self.config_file)} is)",
+                    repr(str(self.path)),
+                )
+            yield
+
     def config(self):
         """The run's configuration, a dict.
 
         Raises:
-            ValueError: no run here, or its config.json is damaged or of another format.
+            ValueError: no run here, its config.json is damaged, of another format or has unknown
+                fields, or a link leads out of the directory.
         """
         if not self.config_file.is_file():
             raise checks.invalid(
                 "run", "a directory made by trainers.train (no config.json)", repr(str(self.path))
             )
+        check_links(self.path)
         try:
-            config = json.loads(self.config_file.read_text(encoding="utf-8"))
-            if config["format"] != FORMAT:
-                raise KeyError(f"format {config['format']}")
-        except (ValueError, KeyError, TypeError) as error:
+            config = read_json(self.config_file)
+            if not isinstance(config, dict) or config.get("format") != FORMAT:
+                raise ValueError("no such format is named")
+            configuration.check(config)
+        except (OSError, ValueError) as error:
             raise checks.invalid(
                 "run", f"a readable config.json of format {FORMAT} ({error})", repr(str(self.path))
             ) from error
@@ -123,9 +155,18 @@ class Run:
 
     def new_model(self):
         """A model of the run's configuration with initial weights."""
+        options = self.config()["model"]
         from seatbelt_tf.model import SeatbeltVAE
 
-        return SeatbeltVAE(**self.config()["model"])
+        return SeatbeltVAE(**options)
+
+    def check_resumable(self):
+        """Whether there are checkpoints; ValueError if training had begun and there are none."""
+        has_checkpoints = bool(checkpoints.Checkpoints(self.checkpoints).paths())
+        has_begun = any(path.exists() for path in (self.metrics_file, self.events, self.model_file))
+        if has_begun and not has_checkpoints:
+            raise checkpoints.lost(self.checkpoints)
+        return has_checkpoints
 
     def check_trained(self):
         """Raises ValueError unless there is a run here whose training has ended."""
@@ -143,15 +184,19 @@ class Run:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
     def load_model(self):
-        """The trained model.
+        """The trained model: built from config.json, with tensors by name, shape and dtype.
 
         Raises:
-            ValueError: no run here, or its training has not ended.
+            ValueError: no run here, its training has not ended, or model.keras is damaged or holds
+                another model's weights.
         """
         self.check_trained()
-        import keras
+        from seatbelt_tf import weights
 
-        return keras.models.load_model(self.model_file)
+        model = self.new_model()
+        weights.load(model, self.model_file)
+        model.compile()
+        return model
 
     def save_model(self, model):
         """Writes model.keras, aside and renamed."""
@@ -164,27 +209,35 @@ class Run:
         Args:
             row: dict of column name to number or None; the first row's columns are the file's.
         """
-        text = io.StringIO()
         columns = list(self.read_metrics()) or list(row)
+        text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
-        if not self.metrics_file.exists():
+        if self.metrics_file.exists():
+            text.write(self.metrics_file.read_text(encoding="utf-8"))
+        else:
             writer.writeheader()
         writer.writerow(row)
-        with self.metrics_file.open("a", encoding="utf-8") as file:
-            file.write(text.getvalue())
+        with replacing(self.metrics_file) as path:
+            path.write_text(text.getvalue(), encoding="utf-8")
 
     def read_metrics(self):
-        """metrics.csv as a dict of column name to list of floats (NaN where empty)."""
+        """metrics.csv as a dict of column name to list of floats (NaN where empty).
+
+        Raises:
+            ValueError: it holds something else.
+        """
         if not self.metrics_file.exists():
             return {}
-        with self.metrics_file.open(encoding="utf-8", newline="") as file:
-            rows = [row for row in csv.DictReader(file) if None not in row.values()]
-        return (
-            {name: [float(row[name] or "nan") for row in rows] for name in rows[0]} if rows else {}
-        )
+        try:
+            with self.metrics_file.open(encoding="utf-8", newline="") as file:
+                rows = [row for row in csv.DictReader(file) if None not in (*row, *row.values())]
+            names = list(rows[0]) if rows else []
+            return {name: [float(row[name] or "nan") for row in rows] for name in names}
+        except (ValueError, TypeError, KeyError, csv.Error) as error:
+            raise checks.invalid("metrics.csv", "numbers in columns", f"{error}") from error
 
     def truncate_metrics(self, step):
-        """Drops the rows after a step, and a last one that was half written."""
+        """Drops the rows after a step, and a last one that is incomplete."""
         table = self.read_metrics()
         if not table:
             self.metrics_file.unlink(missing_ok=True)
@@ -200,32 +253,4 @@ class Run:
 def _cell(value):
     if value != value:
         return ""
-    return int(value) if value == int(value) else value
-
-
-@contextlib.contextmanager
-def replacing(path):
-    """A temporary path beside `path` that takes its place if the block succeeds."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = pathlib.Path(name)
-    try:
-        yield temporary
-        # mkstemp makes files that only their owner can read.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path, value):
-    """Writes JSON-compatible data, aside and renamed; NaN is refused."""
-    with replacing(path) as temporary:
-        text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    return int(value) if math.isfinite(value) and value == int(value) else value

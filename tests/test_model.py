@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from seatbelt_tf import SeatbeltVAE
+from seatbelt_tf import SeatbeltVAE, guards
 
 # Batches here are as small as they can be.
 pytestmark = pytest.mark.filterwarnings("ignore:A batch of .* is too small")
@@ -278,13 +278,47 @@ def test_fewer_images_than_a_batch_are_refused():
         _model().fit(_images(16), batch_size=32)
 
 
-def test_later_batches_with_nan_stop_before_the_update():
+def test_later_batches_with_nan_stop_before_the_update_and_are_named():
     model = _model()
     data = tf.data.Dataset.from_tensor_slices(np.concatenate([_images(), _NAN])).batch(16)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="finite pixels"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="finite pixels") as caught:
         model.fit(data, epochs=1, verbose=0)
+    message = guards.message(caught.value)
+    assert message.startswith("Invalid batch of images at step 1 ")
+    assert message.endswith("in the images at places 3")
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
     assert int(model.optimizer.iterations) == 1
+
+
+def _overflow(model, kind):
+    """Makes the loss overflow, or a gradient alone; returns what is to be named."""
+    if kind == "loss":
+        model.decoder.layers[-2].bias.assign([3e19])
+        return "elbo = -inf"
+    # The root of 0 is 0 and its derivative infinite.
+    original = model._decode
+    model._decode = lambda latents, training=False: (
+        original(latents, training) + tf.sqrt(tf.reduce_sum(0.0 * latents[0]))
+    )
+    return "gradients = nan"
+
+
+@pytest.mark.parametrize("kind", ["loss", "gradient"])
+def test_a_step_that_is_not_finite_changes_nothing_and_names_the_terms(kind):
+    model, images = _model(), _images()
+    model.fit(images, batch_size=8, epochs=1, verbose=0)
+    expected = _overflow(model, kind)
+    model.train_function = None
+    before = [variable.numpy() for variable in (*model.variables, *model.optimizer.variables)]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Invalid loss") as caught:
+        model.train_on_batch(images)
+    message = guards.message(caught.value)
+    assert message.startswith("Invalid loss at step 2 Expected finite terms. Received ")
+    assert expected in message
+    assert "kl_layer" not in message
+    after = [variable.numpy() for variable in (*model.variables, *model.optimizer.variables)]
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_wrong_latents_are_refused():

@@ -1,7 +1,13 @@
 """Run directories: safe files and clear errors."""
 
+import io
 import math
+import shutil
+import zipfile
 
+import h5py
+import hostile
+import numpy as np
 import pytest
 
 from seatbelt_tf import runs
@@ -64,4 +70,90 @@ def test_an_untrained_run_has_no_model_to_load(tmp_path):
     run = runs.Run(tmp_path)
     run.create({"model": {}})
     with pytest.raises(ValueError, match="--resume"):
+        run.load_model()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run with a model, and that model."""
+    run = runs.Run(tmp_path_factory.mktemp("finished") / "run")
+    run.create({"model": {"image_shape": [32, 32, 1], "latent_dims": [3], "seed": 5}})
+    model = run.new_model()
+    model.encoder.layers[0].bias.assign_add(np.full(32, 0.25, np.float32))
+    model.compile(optimizer="adam")
+    model.optimizer.build(model.trainable_variables)
+    run.save_model(model)
+    return run, model
+
+
+def test_a_model_is_rebuilt_from_the_configuration_and_its_tensors(finished):
+    run, model = finished
+    loaded = run.load_model()
+    for one, other in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert loaded.get_config()["latent_dims"] == (3,)
+
+
+def _edited(change):
+    def edit(data):
+        file = io.BytesIO(data)
+        with h5py.File(file, "r+") as tensors:
+            change(tensors)
+        return file.getvalue()
+
+    return edit
+
+
+_KERNEL = "encoder/layers/conv2d/vars/0"
+
+
+def _replace(file, **options):
+    del file[_KERNEL]
+    file.create_dataset(_KERNEL, **options)
+
+
+def _link(file, link):
+    del file[_KERNEL]
+    file[_KERNEL] = link
+
+
+HOSTILE = {
+    "other shape": _edited(lambda file: _replace(file, data=np.zeros((4, 4, 1, 31), np.float32))),
+    "other type": _edited(lambda file: _replace(file, data=np.zeros((4, 4, 1, 32)))),
+    "missing": _edited(lambda file: file.__delitem__(_KERNEL)),
+    "compressed": _edited(
+        lambda file: _replace(file, shape=(2**20, 2**20), dtype="f4", compression="gzip")
+    ),
+    "huge": _edited(lambda file: _replace(file, shape=(2**20, 2**20), dtype="f4")),
+    "elsewhere": _edited(
+        lambda file: _replace(file, shape=(512,), dtype="f4", external=[("/etc/passwd", 0, 2048)])
+    ),
+    "link out": _edited(lambda file: _link(file, h5py.ExternalLink("/etc/passwd", "/x"))),
+    "link": _edited(lambda file: _link(file, h5py.SoftLink("/encoder/layers/conv2d/vars/1"))),
+    "circle": _edited(lambda file: file.__setitem__("encoder/again", file["encoder"])),
+    "truncated": lambda data: data[: len(data) // 2],
+    "no HDF5": lambda data: b"\x80\x04",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_weights_that_are_not_the_models_are_refused(kind, finished, tmp_path):
+    run = runs.Run(tmp_path / "run")
+    shutil.copytree(finished[0].path, run.path)
+    hostile.rewrite_keras(run.model_file, HOSTILE[kind])
+    with pytest.raises(ValueError, match=r"the weights of config\.json's model"):
+        run.load_model()
+
+
+def test_what_a_keras_file_says_of_its_model_is_not_read(finished, tmp_path):
+    run = runs.Run(tmp_path / "run")
+    shutil.copytree(finished[0].path, run.path)
+    with zipfile.ZipFile(run.model_file) as archive:
+        weights = archive.read("model.weights.h5")
+    with zipfile.ZipFile(run.model_file, "w") as archive:
+        archive.writestr("config.json", '{"module": "os", "class_name": "system", "config": {}}')
+        archive.writestr("model.weights.h5", weights)
+    assert run.load_model().latent_dims == (3,)
+    run.model_file.write_bytes(run.model_file.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"the weights of config\.json's model"):
         run.load_model()

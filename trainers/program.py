@@ -6,13 +6,31 @@ import time
 
 from absl import flags
 
+from trainers import interruption
+
 FLAGS = flags.FLAGS
+NOT_FINITE, CANNOT_WRITE = 4, 5
+
+
+class StopError(Exception):
+    """Ends the program with one line on standard error.
+
+    Args:
+        message: the line.
+        status: exit status of the program.
+    """
+
+    def __init__(self, message, status):
+        super().__init__(message)
+        self.status = status
 
 
 def start(main, description):
     """Parses the command line and runs a program.
 
-    Bad flags, and ValueErrors from the package, end in one line on standard error and status 2.
+    Everything that can go wrong ends in one line on standard error and an exit status: 2 for bad
+    flags and ValueErrors from the package, 5 for files that cannot be written, 130 and 143 after
+    Ctrl-C and SIGTERM, and what a `StopError` says.
 
     Args:
         main: function without arguments.
@@ -23,17 +41,26 @@ def start(main, description):
         print(description.strip().replace("PROGRAM", program) + "\n\nFlags:")
         print(_flag_help())
         return
+    interruption.watch()
     try:
         rest = FLAGS(sys.argv)[1:]
         if rest:
             raise ValueError(f"Unexpected argument {rest[0]!r}. Every option starts with --")
         main()
+    except StopError as stop:
+        fail(program, stop, stop.status)
+    except OSError as error:
+        fail(program, error, CANNOT_WRITE)
     except (flags.Error, ValueError) as error:
         fail(program, error)
 
 
-def import_tensorflow():
-    """Imports TensorFlow without the lines that its C++ part prints while it loads."""
+def import_tensorflow(deterministic=False):
+    """Imports TensorFlow without the lines that its C++ part prints while it loads.
+
+    Args:
+        deterministic: whether operations must give the same bits every time (op determinism).
+    """
     sys.stderr.flush()
     saved = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
@@ -41,17 +68,19 @@ def import_tensorflow():
     try:
         import tensorflow as tf
 
+        if deterministic:
+            tf.config.experimental.enable_op_determinism()
         tf.config.list_physical_devices()
     finally:
         os.dup2(saved, 2)
         os.close(saved)
 
 
-def fail(program, error):
-    """Ends the program with one line on standard error and exit status 2."""
+def fail(program, error, status=2):
+    """Ends the program with one line on standard error and an exit status."""
     message = " ".join(str(error).split())
     print(f"{program}: {message}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(status)
 
 
 def _flag_help():

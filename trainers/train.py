@@ -9,7 +9,7 @@ from absl import flags
 
 from seatbelt_tf import checks, datasets, presets, runs
 from seatbelt_tf.datasets.registry import find
-from trainers import program, recipes
+from trainers import machine, program, recipes
 
 DESCRIPTION = """
 Trains a Seatbelt-VAE (or another member of its family) and leaves a run directory: the model,
@@ -21,6 +21,10 @@ Examples:
   PROGRAM --dataset=cifar10 --data_dir=DIR --batch_size=128 --steps=2000
   PROGRAM --layers=1 --beta=1 --run=runs/vae      a plain VAE
   PROGRAM --run=runs/vae --resume                 goes on where it was stopped
+
+Ctrl-C and SIGTERM finish the step, save it and say how to go on; a second one stops at once.
+Exit status: 0 done, 2 bad input, 4 numbers not finite, 5 a file cannot be written (disk full),
+130 Ctrl-C, 143 SIGTERM. After the last four the last good state is saved.
 """
 
 FLAGS = flags.FLAGS
@@ -52,11 +56,12 @@ flags.DEFINE_string("run", None, "Run directory. Default: runs/NAME, from the ma
 flags.DEFINE_string("data_dir", None, "TFDS data directory. Default: as TFDS has it.")
 flags.DEFINE_bool("resume", False, "Continue a run where its last checkpoint is.")
 flags.DEFINE_bool("overwrite", False, "Replace a run in the same place.")
+flags.DEFINE_float("checkpoint_seconds", 60.0, "Seconds of training between checkpoints.")
 flags.DEFINE_bool("mixed_precision", False, "bfloat16 networks; densities stay float32.")
 flags.DEFINE_bool("xla", False, "Compile the step with XLA: good on a GPU, slow on a CPU.")
 
 # What a resumed run may be told again; everything else comes from its config.json.
-_NOT_CONFIGURATION = ("run", "resume", "overwrite")
+_NOT_CONFIGURATION = ("run", "resume", "overwrite", "checkpoint_seconds")
 
 
 def configuration():
@@ -184,13 +189,25 @@ def main():
         else:
             run.check_new(FLAGS.overwrite)
 
+    checks.finite_number("checkpoint_seconds", FLAGS.checkpoint_seconds, minimum=0)
+    with run.held():
+        _run(run, config)
+
+
+def _run(run, config):
     started = time.monotonic()
-    if not FLAGS.resume:
-        run.create({**config, **_provenance()}, FLAGS.overwrite)
-    program.import_tensorflow()
+    here = machine.describe(config["training"]["xla"])
+    if FLAGS.resume:
+        if not run.check_resumable():
+            print("no checkpoint was written yet: starting at step 0")
+        for difference in machine.differences(config.get("machine", {}), here):
+            print(f"warning: the last bits may differ from an uninterrupted run's: {difference}")
+    else:
+        run.create({**config, **_provenance(), "machine": here}, FLAGS.overwrite)
+    program.import_tensorflow(deterministic=True)
     from trainers import report, training
 
-    model = training.train(run, config)
+    model = training.train(run, config, checkpoint_seconds=FLAGS.checkpoint_seconds)
     report.write(run, config, model)
     print(f"{run.path}: done in {math.ceil((time.monotonic() - started) / 60)} minutes")
 

@@ -1,31 +1,43 @@
 """The training loop: a compiled function of several steps over `strategy.run`."""
 
+import contextlib
+import math
+
 import keras
 import tensorflow as tf
 
-from seatbelt_tf import datasets
-from trainers import program
+from seatbelt_tf import datasets, guards
+from trainers import interruption, program
+from trainers.keeper import Keeper
 
 STEPS_PER_CALL = 10
 REPORTS = 60
 REPORTS_A_VALIDATION = 5
 REPORTS_A_CHECKPOINT = 10
+CHECKPOINT_SECONDS = 60.0
 VALIDATION_IMAGES = 2000
 EVALUATION_BATCH = 200
 
 
-def train(run, config, strategy=None):
+def train(run, config, strategy=None, checkpoint_seconds=CHECKPOINT_SECONDS):
     """Trains the run's model from its last checkpoint, or from the start, to its last step.
 
     Args:
         run: a `runs.Run` whose directory exists.
         config: its configuration.
         strategy: a `tf.distribute.Strategy`; the default one when None.
+        checkpoint_seconds: time after which a checkpoint is due; some are written in any case.
 
     Returns:
         The trained model, also saved as the run's model.keras.
+
+    Raises:
+        ValueError: the run was trained but none of its checkpoints can be used.
+        program.StopError: it was interrupted, numbers were not finite or a file cannot be
+            written; the last good state is saved, and the message says how to go on.
     """
     options = config["training"]
+    run.check_resumable()
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
         model = run.new_model()
@@ -40,18 +52,17 @@ def train(run, config, strategy=None):
     warning = model.small_batch_warning(options["batch_size"])
     if warning:
         print(f"warning: {warning}")
-    # By list: exactly what the model and the optimizer hold, whatever TensorFlow makes of objects.
-    checkpoint = tf.train.Checkpoint(
-        model=[variable.value for variable in model.variables],
-        optimizer=[variable.value for variable in model.optimizer.variables],
-    )
-    manager = tf.train.CheckpointManager(checkpoint, run.checkpoints, max_to_keep=3)
-    if manager.latest_checkpoint:
-        checkpoint.restore(manager.latest_checkpoint).assert_consumed()
-    step = int(model.optimizer.iterations)
-    run.truncate_metrics(step)
-    _loop(run, options, config["data"], strategy, model, manager, step)
-    run.save_model(model)
+    keeper = Keeper(run, model, checkpoint_seconds)
+    keeper.restore()
+    run.truncate_metrics(keeper.step)
+    try:
+        _loop(run, options, config["data"], strategy, model, keeper)
+        run.save_model(model)
+    except OSError as error:
+        raise keeper.stop(f"a file cannot be written ({error})", program.CANNOT_WRITE) from error
+    except FloatingPointError as error:
+        raise keeper.stop(str(error), program.NOT_FINITE) from error
+    print(keeper.summary())
     return model
 
 
@@ -66,8 +77,9 @@ def data(config, split, **options):
     )
 
 
-def _loop(run, options, data_config, strategy, model, manager, step):
+def _loop(run, options, data_config, strategy, model, keeper):
     total, batch_size = options["steps"], options["batch_size"]
+    step = keeper.step
     images = data(
         data_config,
         "train",
@@ -80,39 +92,71 @@ def _loop(run, options, data_config, strategy, model, manager, step):
     iterator = iter(strategy.experimental_distribute_dataset(images))
     validation = data(data_config, "validation", batch_size=EVALUATION_BATCH)
     validation = validation.take(VALIDATION_IMAGES // EVALUATION_BATCH).cache()
-    train_steps = _compiled_steps(strategy, model, options["xla"])
+    is_stopping = tf.Variable(False, trainable=False)
+    train_steps = _compiled_steps(strategy, model, options["xla"], is_stopping)
     interval = max(total // REPORTS // STEPS_PER_CALL, 1) * STEPS_PER_CALL
     progress = program.Progress(total, step, "images")
     events = tf.summary.create_file_writer(str(run.events))
-    model.reset_metrics()
-    while step < total:
-        count = min(STEPS_PER_CALL, total - step)
+    with interruption.deferred(lambda: is_stopping.assign(True)) as pending:
+        while step < total:
+            count = min(STEPS_PER_CALL - step % STEPS_PER_CALL, total - step)
+            _take_steps(train_steps, iterator, count, keeper)
+            step = keeper.step
+            if _is_due(step, total, interval):
+                is_validated = _is_due(step, total, REPORTS_A_VALIDATION * interval)
+                row = _report_row(model, validation if is_validated else None, keeper)
+                rate = progress.update(step, batch_size, f"ELBO {row['elbo']:,.0f} nats")
+                row["images_per_second"] = round(rate, 1)
+                run.append_metrics({"step": step, **row})
+                _write_events(events, step, row)
+            if _is_due(step, total, REPORTS_A_CHECKPOINT * interval):
+                keeper.save()
+            keeper.save_if_old()
+            if pending.signal is not None and step < total:
+                keeper.save()
+                name = interruption.NAMES[pending.signal]
+                raise keeper.stop(name, interruption.status(pending.signal))
+
+
+def _take_steps(train_steps, iterator, count, keeper):
+    try:
         train_steps(iterator, tf.constant(count))
-        step += count
-        if _is_due(step, total, interval):
-            means = _results(model)
-            rate = progress.update(step, batch_size, f"ELBO {means['elbo']:,.0f} nats")
-            row = {"step": step, **means}
-            row["learning_rate"] = float(model.optimizer.learning_rate)
-            row["images_per_second"] = round(rate, 1)
-            is_validated = _is_due(step, total, REPORTS_A_VALIDATION * interval)
-            scores = validate(model, validation) if is_validated else dict.fromkeys(means)
-            row |= {f"val_{name}": value for name, value in scores.items()}
-            run.append_metrics(row)
-            with events.as_default(step):
-                for name, value in row.items():
-                    if value is not None and name != "step":
-                        tf.summary.scalar(name, value)
-            events.flush()
-        if _is_due(step, total, REPORTS_A_CHECKPOINT * interval):
-            manager.save(step)
+    except tf.errors.InvalidArgumentError as error:
+        message = guards.message(error)
+        if message is None:
+            raise
+        # The checks have left the model as it was before the step that they stopped; the step
+        # before it may have spoilt the weights, which are not written then.
+        with contextlib.suppress(FloatingPointError):
+            keeper.save()
+        raise keeper.stop(message, program.NOT_FINITE) from error
+
+
+def _report_row(model, validation, keeper):
+    """The running means since the last report and, given images, the scores on them: a dict."""
+    means = _results(model)
+    scores = dict.fromkeys(means) if validation is None else validate(model, validation)
+    row = {**means, "learning_rate": float(model.optimizer.learning_rate)}
+    wrong = [f"{name} = {value}" for name, value in means.items() if not math.isfinite(value)]
+    if wrong:
+        # Only XLA comes here: it drops the checks, so that the present state is no good.
+        raise keeper.stop(f"not finite: {', '.join(wrong)}", program.NOT_FINITE)
+    return row | {f"val_{name}": value for name, value in scores.items()}
+
+
+def _write_events(events, step, row):
+    with events.as_default(step):
+        for name, value in row.items():
+            if value is not None:
+                tf.summary.scalar(name, value)
+    events.flush()
 
 
 def _is_due(step, total, interval):
     return step % interval == 0 or step == total
 
 
-def _compiled_steps(strategy, model, xla):
+def _compiled_steps(strategy, model, xla, is_stopping):
     def step(images):
         model.train_step((datasets.scale(images),))
 
@@ -122,6 +166,8 @@ def _compiled_steps(strategy, model, xla):
     @tf.function
     def steps(iterator, count):
         for _ in tf.range(count):
+            if is_stopping:
+                break
             strategy.run(step, args=(next(iterator),))
 
     return steps

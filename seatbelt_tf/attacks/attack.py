@@ -101,7 +101,9 @@ def attack(
 
     Raises:
         ValueError: shapes or lengths differ, images outside the bounds, negative or not finite λ,
-            unknown names, no layers, or a victim whose posteriors are not finite.
+            unknown names, no layers, or a victim whose posteriors are finite for none of the
+            images (an attack on one for which they are not ends with `Status.NOT_FINITE`, and
+            leaves the others as they are).
     """
     problem = _problem(victim, objective, layers, ancestors, draws, seed, squared_norm)
     images, targets, weights = _check_arguments(victim, images, targets, weights, bounds)
@@ -173,6 +175,7 @@ def _better_neighbours(best, pair_ids, weights, problem):
     for pair in np.unique(pair_ids):
         members = np.flatnonzero(pair_ids == pair)
         losses = weights[members, None] * cost[members] + best.divergence[members]
+        losses = np.where(np.isfinite(losses), losses, np.inf)
         nearest = np.argmin(losses, axis=1)
         # Rounding of the loss in float32 is no reason to start again.
         is_better = losses[np.arange(len(members)), nearest] < best.loss[members] * (1 - 1e-5)
@@ -251,9 +254,8 @@ def _minimize(problem, images, targets, weights, starts, bounds, options):
     prepared = tf.function(problem.prepare, autograph=False)(tf.constant(targets))
     divergence = tf.function(problem.divergence, autograph=False)
     unattacked = divergence(images, prepared).numpy()
-    if not np.all(np.isfinite(unattacked)):
-        wrong = np.sum(~np.isfinite(unattacked))
-        raise checks.invalid("victim", "finite posteriors", f"{wrong} divergences not finite")
+    if not np.any(np.isfinite(unattacked)):
+        raise checks.invalid("victim", "finite posteriors", "no divergence is finite")
 
     def value_and_gradients(positions, items):
         own = tf.nest.map_structure(lambda t: tf.gather(t, items), prepared)

@@ -9,10 +9,11 @@ import csv
 import hashlib
 import json
 import pathlib
+import warnings
 
 import numpy as np
 
-from seatbelt_tf import checks, runs
+from seatbelt_tf import checks, runs, tensors
 from seatbelt_tf.attacks import diagnostics, scoring
 from seatbelt_tf.attacks.attack import AttackResult, attack, divergence_and_gradient
 from seatbelt_tf.attacks.box_lbfgs import Status
@@ -76,10 +77,13 @@ class Battery:
         """
         if not (self.path / "battery.json").exists():
             runs.write_json(self.path / "battery.json", self.settings)
-        for path, pairs in self.parts():
-            if not path.exists():
-                self._solve(path, pairs)
-            report((pairs[-1] + 1) * len(self.weights))
+        pairs = dict(self.parts())
+        for path in pairs:
+            _set_aside_if_damaged(path)
+        for path in runs.unfinished(pairs):
+            self._solve(path, pairs[path])
+            finished = [len(pairs[part]) for part in pairs if part.exists()]
+            report(sum(finished) * len(self.weights))
         records = self.records()
         _write_csv(self.path / "records.csv", records)
         return records
@@ -104,8 +108,18 @@ class Battery:
         The fields of `AttackResult` and `Score`, "pair" (index), "weight" (λ) and
         "target_distance" (‖x_t − x‖₂).
         """
-        loaded = [np.load(path, allow_pickle=False) for path, _ in self.parts() if path.exists()]
-        return {name: np.concatenate([part[name] for part in loaded]) for name in loaded[0].files}
+        loaded = [tensors.load(path) for path, _ in self.parts() if path.exists()]
+        return {name: np.concatenate([part[name] for part in loaded]) for name in loaded[0]}
+
+
+def _set_aside_if_damaged(path):
+    """Renames a part that cannot be read, so that it is computed again."""
+    if path.exists():
+        try:
+            tensors.load(path)
+        except ValueError as error:
+            warnings.warn(f"{path} was renamed to *.damaged: {error}", stacklevel=3)
+            path.replace(path.with_suffix(".damaged"))
 
 
 def result_of(records):
@@ -130,22 +144,22 @@ def summarise(records):
     """What a battery found, in one dict of numbers.
 
     Returns:
-        attacks, mean_loss (Δ averaged over λ, as in the paper's figures: at large λ it is the
-        unattacked divergence), median_divergence_ratio (to d = 0), mean_closed_share,
-        mean_target_loss, mean_evaluations, and the share of each status.
+        attacks and the share of each status; of those with a finite loss: mean_loss (Δ averaged
+        over λ, as in the paper's figures: at large λ it is the unattacked divergence),
+        median_divergence_ratio (to d = 0), mean_closed_share, mean_target_loss, mean_evaluations.
     """
+    attacks, statuses = len(records["loss"]), records["status"]
+    is_finite = np.isfinite(records["loss"])
+    records = {name: values[is_finite] for name, values in records.items()}
     unattacked = np.maximum(np.abs(records["unattacked_divergence"]), 1e-12)
     return {
-        "attacks": len(records["loss"]),
+        "attacks": attacks,
         "mean_loss": float(np.mean(records["loss"])),
         "median_divergence_ratio": float(np.median(records["divergence"] / unattacked)),
         "mean_closed_share": float(np.nanmean(records["closed_share"])),
         "mean_target_loss": float(np.mean(records["target_loss"])),
         "mean_evaluations": float(np.mean(records["evaluations"])),
-        **{
-            f"share_{status.name.lower()}": float(np.mean(records["status"] == status))
-            for status in Status
-        },
+        **{f"share_{status.name.lower()}": float(np.mean(statuses == status)) for status in Status},
     }
 
 

@@ -1,23 +1,26 @@
-"""The training loop: resuming after a kill is exact."""
+"""The training loop: resuming is exact; what stops it leaves the last good state and says so."""
 
+import json
 import os
 import subprocess
 import sys
 
 import numpy as np
 import programs
+import pytest
 
 from seatbelt_tf import runs
+from trainers import machine
 
 CONFIG = {
-    "model": {"image_shape": [64, 64, 1], "latent_dims": [4, 3], "beta": 6.0},
-    "data": {"name": "sprites", "data_dir": None, "image_size": 64},
+    "model": {"image_shape": [32, 32, 1], "latent_dims": [4, 3], "beta": 6.0},
+    "data": {"name": "sprites", "data_dir": None, "image_size": 32},
     "training": {
         "batch_size": 32,
         "learning_rate": 1e-3,
         "beta_2": 0.95,
         "warmup_steps": 5,
-        "steps": 40,
+        "steps": 60,
         "seed": 0,
         "xla": False,
     },
@@ -26,30 +29,53 @@ CONFIG = {
 # A process for each training: a second one in the same process names its operations otherwise,
 # and TensorFlow then orders some sums otherwise.
 _SCRIPT = """
-import os, sys
+import os, resource, signal, sys
 import numpy as np
 from seatbelt_tf import runs
-from trainers import program, training
+from trainers import program
 
-training.VALIDATION_IMAGES = 200
-training.REPORTS_A_CHECKPOINT = 2
-run, last_step = runs.Run(sys.argv[1]), int(sys.argv[2])
-update = program.Progress.update
+directory, how, last_step = sys.argv[1], sys.argv[2], int(sys.argv[3])
+del sys.argv[1:]
 
-def update_or_die(self, step, *others):
-    if step == last_step:
+def stop(step):
+    if step == last_step and how == "kill":
         os._exit(9)
-    return update(self, step, *others)
+    if step == last_step and how == "full disk":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+    if step == last_step and how.startswith("SIGTERM"):
+        for _ in how.split():
+            os.kill(os.getpid(), signal.SIGTERM)
 
-program.Progress.update = update_or_die
-model = training.train(run, run.config())
-np.savez(run.path / "weights.npz", *[variable.numpy() for variable in model.variables])
+def spoil(model, terms):
+    import tensorflow as tf
+    wrong = tf.where(model.optimizer.iterations == last_step, float("nan"), 0.0)
+    return terms._replace(loss=terms.loss + wrong, log_likelihood=terms.log_likelihood + wrong)
+
+def main():
+    program.import_tensorflow(deterministic=True)
+    from seatbelt_tf import SeatbeltVAE
+    from trainers import training
+
+    training.VALIDATION_IMAGES = 200
+    training.REPORTS_A_CHECKPOINT = 2
+    run, update = runs.Run(directory), program.Progress.update
+    def update_or_stop(self, step, *others):
+        stop(step)
+        return update(self, step, *others)
+    program.Progress.update = update_or_stop
+    if how == "NaN":
+        objective = SeatbeltVAE._objective
+        SeatbeltVAE._objective = lambda self, *a, **k: spoil(self, objective(self, *a, **k))
+    model = training.train(run, run.config())
+    np.savez(run.path / "weights.npz", *[variable.numpy() for variable in model.variables])
+
+program.start(main, "")
 """
 
 
-def _train(run, last_step):
+def _train(run, how="", last_step=-1):
     return subprocess.run(
-        [sys.executable, "-c", _SCRIPT, str(run.path), str(last_step)],
+        [sys.executable, "-c", _SCRIPT, str(run.path), how, str(last_step)],
         env=dict(os.environ, PYTHONPATH=str(programs.ROOT)),
         capture_output=True,
         text=True,
@@ -57,23 +83,67 @@ def _train(run, last_step):
     )
 
 
-def test_a_killed_run_resumes_to_the_weights_and_metrics_of_an_uninterrupted_one(tmp_path):
-    whole, parts = (runs.Run(tmp_path / name) for name in ("whole", "parts"))
-    for run in (whole, parts):
-        run.create(CONFIG)
-    result = _train(whole, -1)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing disturbed."""
+    run = runs.Run(tmp_path_factory.mktemp("whole") / "run")
+    run.create(CONFIG)
+    result = _train(run)
     assert result.returncode == 0, result.stderr
-    assert _train(parts, 30).returncode == 9
-    assert not parts.model_file.exists()
-    result = _train(parts, -1)
+    assert "checkpoints of" in result.stdout
+    return run
+
+
+def test_a_run_that_is_stopped_in_every_way_ends_like_an_undisturbed_one(whole, tmp_path):
+    run = runs.Run(tmp_path / "run")
+    run.create(CONFIG)
+    assert _train(run, "kill", 30).returncode == 9
+    assert not run.model_file.exists()
+    assert [int(path.name[5:13]) for path in sorted(run.checkpoints.glob("*.npz"))] == [0, 20]
+
+    result = _train(run, "full disk", 30)
+    assert result.returncode == 5
+    assert "going on from step 20" in result.stdout
+    assert "Saved: step 20. To go on: python -m trainers.train --resume" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+    result = _train(run, "SIGTERM", 30)
+    assert result.returncode == 143
+    assert "SIGTERM. Saved: step 3" in result.stderr
+
+    result = _train(run, "NaN", 45)
+    assert result.returncode == 4
+    assert "stopped after step 45: Invalid loss at step 45" in result.stderr
+    assert "loss = nan, log_likelihood = nan. Saved: step 45" in result.stderr
+    assert "gradients" not in result.stderr
+
+    result = _train(run)
     assert result.returncode == 0, result.stderr
-    assert "step 30/40" in result.stdout
-    assert "step 20/40" not in result.stdout
-    weights = [np.load(run.path / "weights.npz") for run in (whole, parts)]
+    assert "going on from step 45" in result.stdout
+    weights = [np.load(r.path / "weights.npz") for r in (whole, run)]
     for name in weights[0].files:
         np.testing.assert_array_equal(weights[0][name], weights[1][name])
-    tables = [run.read_metrics() for run in (whole, parts)]
+    tables = [r.read_metrics() for r in (whole, run)]
     for name in tables[0]:
         if name != "images_per_second":
             np.testing.assert_array_equal(tables[0][name], tables[1][name])
-    assert tables[0]["step"] == [10, 20, 30, 40]
+    assert tables[0]["step"] == [10, 20, 30, 40, 50, 60]
+
+
+def test_a_second_signal_stops_at_once(tmp_path):
+    run = runs.Run(tmp_path / "run")
+    run.create(CONFIG)
+    result = _train(run, "SIGTERM SIGTERM", 10)
+    assert result.returncode == 143
+    assert "at once" in result.stderr
+    assert [path.name[:13] for path in run.checkpoints.glob("*.npz")] == ["step-00000000"]
+
+
+def test_what_changes_bits_is_described_and_compared():
+    here = machine.describe(xla=False)
+    assert json.loads(json.dumps(here)) == here
+    assert here["threads"] == len(os.sched_getaffinity(0))
+    assert machine.differences(here, here) == []
+    assert machine.differences({}, here) == []
+    (difference,) = machine.differences(here | {"xla": True}, here)
+    assert difference == "xla was True, is False"

@@ -1,0 +1,60 @@
+"""What config.json may say, checked without TensorFlow: it may come from elsewhere."""
+
+from seatbelt_tf import checks, presets
+
+FIELDS = ("format", "model", "data", "training", "command", "versions", "machine")
+DTYPES = ("float32", "mixed_bfloat16")
+
+
+def check(config):
+    """Raises ValueError unless every field of a configuration is known and its value possible.
+
+    Args:
+        config: what config.json holds.
+    """
+    _known("config.json", config, FIELDS)
+    model, data, training = (config.get(name, {}) for name in ("model", "data", "training"))
+    _known("model", model, (*presets.MODEL_OPTIONS, "dtype", "name"))
+    presets.check_model_options(model)
+    checks.one_of("dtype", model.get("dtype", DTYPES[0]), DTYPES)
+    for name, value, table in (("data", data, _DATA), ("training", training, _TRAINING)):
+        _known(name, value, tuple(table))
+        for field in value:
+            table[field](field, value[field])
+
+
+def _known(name, value, fields):
+    if not isinstance(value, dict):
+        raise checks.invalid(name, "a JSON object", type(value).__name__)
+    for field in value:
+        checks.one_of(f"{name}'s field", field, fields)
+
+
+def _of_type(kind, words):
+    def check_type(name, value):
+        if not isinstance(value, kind):
+            raise checks.invalid(name, words, repr(value))
+
+    return check_type
+
+
+def _whole_number(name, value):
+    if value != 0:
+        checks.positive_integer(name, value)
+
+
+_TEXT = _of_type(str, "text")
+_OPTIONAL_TEXT = _of_type((str, type(None)), "text or null")
+_TRUTH = _of_type(bool, "true or false")
+_DATA = {"name": _TEXT, "data_dir": _OPTIONAL_TEXT, "image_size": checks.positive_integer}
+_TRAINING = {
+    "preset": _OPTIONAL_TEXT,
+    "batch_size": checks.positive_integer,
+    "learning_rate": lambda name, value: checks.finite_number(name, value, above=0),
+    "beta_2": lambda name, value: checks.finite_number(name, value, minimum=0),
+    "warmup_steps": _whole_number,
+    "steps": checks.positive_integer,
+    "mixed_precision": _TRUTH,
+    "xla": _TRUTH,
+    "seed": checks.seed,
+}

@@ -1,0 +1,143 @@
+"""Arrays by name in .npz files that may come from anywhere: nothing in them is executed.
+
+Headers are compared with what is expected, with the member's real size and with a limit before
+any array is allocated; the archive's checksums are verified while reading.
+"""
+
+import hashlib
+import math
+import tokenize
+import zipfile
+import zlib
+
+import numpy as np
+
+from seatbelt_tf import checks, storage
+
+MAX_BYTES = 2**33
+# DEFLATE shrinks nothing by more than this (RFC 1951: 258 bytes in 2 bits).
+_MAX_COMPRESSION = 1032
+_MAX_MEMBERS = 100_000
+_DAMAGE = (
+    EOFError,
+    KeyError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def save(path, tensors):
+    """Writes arrays by name, aside and renamed.
+
+    Args:
+        path: ends in ".npz".
+        tensors: dict of name to array without Python objects.
+    """
+    with storage.replacing(path) as temporary:
+        np.savez(temporary, allow_pickle=False, **tensors)
+
+
+def load(path, expected=None, max_bytes=MAX_BYTES):
+    """Reads arrays by name.
+
+    Args:
+        path: an .npz file.
+        expected: dict of name to (shape, dtype): exactly these arrays; None for any.
+        max_bytes: what all arrays together may take.
+
+    Returns:
+        Dict of name to array.
+
+    Raises:
+        ValueError: the file is damaged or forged, holds Python objects, other arrays than
+            expected, or more than `max_bytes`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = _members(archive, max_bytes)
+            if expected is not None:
+                _compare(members, expected)
+            return {name: _read(archive, *member) for name, member in members.items()}
+    except _DAMAGE as error:
+        raise checks.invalid(
+            "file", "arrays by name in .npz", f"{path} ({type(error).__name__}: {error})"
+        ) from error
+
+
+def digest(tensors):
+    """A hash of names, types, shapes and contents: 16 hexadecimal digits."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        total.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        total.update(array.reshape(-1).view(np.uint8).data)
+    return total.hexdigest()[:16]
+
+
+def _members(archive, max_bytes):
+    """Name -> (zip entry, shape, order, dtype), every size checked, no data read."""
+    members, total = {}, 0
+    if len(archive.infolist()) > _MAX_MEMBERS:
+        raise ValueError(f"more than {_MAX_MEMBERS} arrays")
+    for entry in archive.infolist():
+        name = entry.filename.removesuffix(".npy")
+        if name == entry.filename or name in members:
+            raise ValueError(f"{entry.filename!r} is given twice or is no array")
+        with archive.open(entry) as file:
+            shape, is_fortran, dtype = _header(file)
+            size = math.prod(shape) * dtype.itemsize
+            if dtype.hasobject:
+                raise ValueError(f"{name} holds Python objects")
+            if file.tell() + size != entry.file_size:
+                raise ValueError(f"{name} of shape {shape} does not have the size that it declares")
+        if entry.file_size > _MAX_COMPRESSION * (entry.compress_size + 1):
+            raise ValueError(f"{name} cannot have been compressed so far")
+        total += size
+        if total > max_bytes:
+            raise ValueError(f"more than {max_bytes:,} bytes of arrays")
+        members[name] = (entry, shape, "F" if is_fortran else "C", dtype)
+    return members
+
+
+def _header(file):
+    version = np.lib.format.read_magic(file)
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    if version not in read:
+        raise ValueError(f"unknown version {version} of the .npy format")
+    shape, is_fortran, dtype = read[version](file)
+    if any(size < 0 for size in shape):
+        raise ValueError(f"a shape of {shape}")
+    return shape, is_fortran, dtype
+
+
+def _compare(members, expected):
+    for name in members:
+        checks.one_of("array", name, tuple(expected))
+    for name, (shape, dtype) in expected.items():
+        if name not in members:
+            raise ValueError(f"{name} is missing")
+        _, found_shape, _, found_dtype = members[name]
+        if found_shape != tuple(shape) or found_dtype != dtype:
+            raise ValueError(
+                f"{name} is {found_dtype} of shape {found_shape}, not {dtype} of {tuple(shape)}"
+            )
+
+
+def _read(archive, entry, shape, order, dtype):
+    with archive.open(entry) as file:
+        _header(file)
+        # To the end of the member, where its checksum is compared.
+        data = file.read()
+    return np.frombuffer(data, dtype).reshape(shape, order=order)

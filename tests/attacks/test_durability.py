@@ -1,0 +1,107 @@
+"""Attacks that go wrong, and batteries that are stopped or damaged."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from test_attack import LinearVictim, _pairs
+
+from seatbelt_tf import attacks, storage
+from seatbelt_tf.attacks import battery
+
+MARKER = 0.125
+OPTIONS = {
+    "objective": "latent_kl",
+    "layers": "all",
+    "ancestors": "mean",
+    "draws": 2,
+    "max_evaluations": 20,
+    "restarts": 0,
+    "seed": 0,
+}
+
+
+class Poisoned(LinearVictim):
+    """NaN wherever an image's first pixel is the marker."""
+
+    def posteriors(self, images, noise=None):
+        is_marked = images[:, 0, 0, 0] == MARKER
+        return tf.nest.map_structure(
+            lambda t: tf.where(
+                tf.reshape(is_marked, [-1] + [1] * (len(t.shape) - 1)), float("nan"), t
+            ),
+            super().posteriors(images, noise),
+        )
+
+
+def test_a_poisoned_attack_among_fifty_leaves_the_others_equal_to_the_bit():
+    images, targets = _pairs(50)
+    weights = np.geomspace(1e-2, 10, 50)
+    clean = attacks.attack(Poisoned(), images, targets, weights)
+    images = images.copy()
+    images[17, 0, 0, 0] = MARKER
+    spoilt = attacks.attack(Poisoned(), images, targets, weights)
+    assert spoilt.status[17] == attacks.Status.NOT_FINITE
+    others = np.arange(50) != 17
+    for name, one, other in zip(clean._fields, clean, spoilt, strict=True):
+        np.testing.assert_array_equal(one[others], other[others], err_msg=name)
+    np.testing.assert_array_equal(spoilt.adversarial[17], images[17])
+
+
+def _battery(directory, images, targets):
+    return battery.Battery(
+        Poisoned(), images, targets, attacks.paper_weights(3), directory, OPTIONS, {}
+    )
+
+
+def _records(directory, images, targets):
+    return _battery(directory, images, targets).run(lambda done: None)
+
+
+@pytest.fixture
+def pairs(monkeypatch):
+    monkeypatch.setattr(battery, "ATTACKS_AT_ONCE", 3)
+    return _pairs(4)
+
+
+def test_a_damaged_part_is_reported_and_computed_again(pairs, tmp_path):
+    whole = _records(tmp_path, *pairs)
+    first, second, *_ = (path for path, _ in _battery(tmp_path, *pairs).parts())
+    first.write_bytes(first.read_bytes()[:-50])
+    second.unlink()
+    with pytest.warns(UserWarning, match="part-0000.npz was renamed"):
+        again = _records(tmp_path, *pairs)
+    assert first.with_suffix(".damaged").exists()
+    for name, values in whole.items():
+        np.testing.assert_array_equal(values, again[name])
+
+
+def test_a_part_that_another_process_made_is_not_made_again(pairs, tmp_path, monkeypatch):
+    whole = _records(tmp_path / "whole", *pairs)
+    attacked = _battery(tmp_path / "shared", *pairs)
+    solve, made = attacked._solve, []
+
+    def solve_after_another(path, *others):
+        made.append(path.name)
+        if len(made) == 1:
+            # Another process: makes every part that this one does not hold.
+            for other, ids in _battery(tmp_path / "shared", *pairs).parts():
+                with storage.claim(other) as is_mine:
+                    if is_mine:
+                        solve(other, ids)
+        solve(path, *others)
+
+    monkeypatch.setattr(attacked, "_solve", solve_after_another)
+    records = attacked.run(lambda done: None)
+    assert made == ["part-0000.npz"]
+    for name, values in whole.items():
+        np.testing.assert_array_equal(values, records[name])
+
+
+def test_attacks_that_are_not_finite_are_counted_and_left_out_of_the_summary(pairs, tmp_path):
+    images, targets = pairs
+    images = images.copy()
+    images[1, 0, 0, 0] = MARKER
+    summary = battery.summarise(_records(tmp_path, images, targets))
+    assert summary["attacks"] == 12
+    assert summary["share_not_finite"] == 0.25
+    assert all(np.isfinite(value) for value in summary.values())

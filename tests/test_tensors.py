@@ -1,0 +1,89 @@
+"""Arrays in .npz: what was written is read; what was forged is refused before it costs memory."""
+
+import tracemalloc
+
+import hostile
+import numpy as np
+import pytest
+
+from seatbelt_tf import tensors
+
+ARRAYS = {
+    "a/kernel": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "b": np.asfortranarray(np.arange(6.0).reshape(3, 2)),
+    "steps": np.array(7, np.int64),
+    "none": np.zeros((0, 3), np.float32),
+}
+
+
+def _expected(arrays):
+    return {name: (array.shape, array.dtype) for name, array in arrays.items()}
+
+
+def test_arrays_come_back_by_name_shape_type_and_bit(tmp_path):
+    path = tmp_path / "a.npz"
+    tensors.save(path, ARRAYS)
+    loaded = tensors.load(path, _expected(ARRAYS))
+    assert _expected(loaded) == _expected(ARRAYS)
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(loaded[name], array)
+    assert tensors.digest(loaded) == tensors.digest(ARRAYS)
+    np.savez_compressed(path, x=np.zeros(1000))
+    np.testing.assert_array_equal(tensors.load(path)["x"], np.zeros(1000))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda arrays: arrays | {"steps": np.array(8, np.int64)},
+        lambda arrays: arrays | {"steps": np.array(7, np.int32)},
+        lambda arrays: arrays | {"none": np.zeros((3, 0), np.float32)},
+        lambda arrays: arrays | {"c": arrays["b"]},
+    ],
+)
+def test_the_digest_depends_on_names_shapes_types_and_contents(change):
+    assert tensors.digest(change(ARRAYS)) != tensors.digest(ARRAYS)
+
+
+@pytest.mark.parametrize(
+    ("expected", "message"),
+    [
+        ({"b": ((3, 2), np.dtype(np.float64))}, "a/kernel"),
+        (_expected(ARRAYS) | {"c": ((), np.dtype(np.int8))}, "c is missing"),
+        (_expected(ARRAYS) | {"b": ((2, 3), np.dtype(np.float64))}, r"not float64 of \(2, 3\)"),
+        (_expected(ARRAYS) | {"b": ((3, 2), np.dtype(np.float32))}, r"not float32"),
+    ],
+)
+def test_other_arrays_than_expected_are_refused(expected, message, tmp_path):
+    tensors.save(tmp_path / "a.npz", ARRAYS)
+    with pytest.raises(ValueError, match=message):
+        tensors.load(tmp_path / "a.npz", expected)
+
+
+@pytest.mark.parametrize("maker", hostile.NPZ)
+def test_hostile_archives_are_refused_in_little_memory(maker, tmp_path):
+    path, trap = tmp_path / "a.npz", tmp_path / "trap"
+    hostile.NPZ[maker](path, trap)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"arrays by name in \.npz"):
+            tensors.load(path, max_bytes=2**20)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert not trap.exists()
+    assert peak < 2**23
+
+
+def test_every_truncation_and_every_flipped_byte_of_the_data_is_noticed(tmp_path):
+    path = tmp_path / "a.npz"
+    tensors.save(path, {"x": np.arange(40, dtype=np.float32)})
+    good = path.read_bytes()
+    start = good.index(np.arange(40, dtype=np.float32).tobytes())
+    for place in range(start, start + 160, 7):
+        path.write_bytes(good[:place] + bytes([good[place] ^ 16]) + good[place + 1 :])
+        with pytest.raises(ValueError, match="npz"):
+            tensors.load(path)
+        path.write_bytes(good[:place])
+        with pytest.raises(ValueError, match="npz"):
+            tensors.load(path)
