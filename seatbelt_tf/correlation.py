@@ -118,7 +118,7 @@ def _estimate(samples, means, stddevs, own, dataset_size, estimator, block_size)
             return _log_sum_exp_negative(joint), _log_sum_exp_negative(by_unit)
 
         def block_gradients(row_numbers, log_joint, log_by_unit, upstream):
-            """Gradients of Σ_k upstream_k estimate_k: (b, d) by sample, (M, d) by mean and stddev."""
+            """Gradients of Σ_k upstream_k estimate_k by sample (b, d), mean and stddev (M, d)."""
             scaled, by_unit, joint = energies(row_numbers)
             by_energy = tf.exp(-log_by_unit[:, :, None] - by_unit)
             by_energy -= tf.exp(-log_joint[:, None] - joint)
