@@ -4,23 +4,34 @@
 
 For each run and objective: all pairs × λ at once by each of our routes, and a random part of them
 by SciPy (memory 25, ftol 10·eps, the same starts, limit of evaluations and compiled gradient, for
-one image). Writes quantiles of the ratios of final losses, and of the wall times.
+one image). Losses are compared as ratios; that of the output attack, which may be negative, counts
+from the lowest value it can have. With --scaling: seconds and memory against the number of attacks.
 """
 
 import argparse
+import functools
+import math
+import multiprocessing
+import pathlib
 import resource
 import time
 
 import numpy as np
 
-from seatbelt_tf import presets, runs
+from seatbelt_tf import presets, runs, storage
 from trainers import program
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+# SciPy's of the paper.
+SCIPY_MEMORY = 25
+SCALING_ATTACKS = (50, 500, 5000)
+SCALING_EVALUATIONS = 40
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument("--runs", nargs="+", required=True, help="run directories")
     parser.add_argument(
         "--objectives",
@@ -31,85 +42,154 @@ def main():
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--weights", type=int, default=50)
     parser.add_argument("--scipy", type=int, default=48, help="attacks that SciPy solves")
-    parser.add_argument("--tfp", action="store_true", help="also time the TFP route")
+    parser.add_argument("--memory", type=int, default=10, help="pairs that ours remembers")
+    parser.add_argument("--routes", nargs="+", default=["lbfgs"], help="ours: lbfgs, tfp, adam")
     parser.add_argument("--max_evaluations", type=int, default=400)
-    parser.add_argument("--results", default="results/attack.json")
+    parser.add_argument("--scaling", action="store_true", help="time and memory by attacks instead")
+    parser.add_argument("--results", default="results/attack.json", help="added to, cell by cell")
     arguments = parser.parse_args()
+    if arguments.scaling:
+        found = {"command": "python -m benchmarks.attack --scaling", "cells": _scaling(arguments)}
+        runs.write_json(arguments.results, found)
+        return
     program.import_tensorflow()
-    cells = []
-    for path in arguments.runs:
+    path = pathlib.Path(arguments.results)
+    cells = storage.read_json(path)["cells"] if path.exists() else []
+    for run in arguments.runs:
         for objective in arguments.objectives:
-            cells += _compare(runs.Run(path), objective, arguments)
-            runs.write_json(
-                arguments.results, {"command": "python -m benchmarks.attack", "cells": cells}
-            )
-    _print(cells)
+            new = _compare(runs.Run(run), objective, arguments)
+            keys = [_key(cell) for cell in new]
+            cells = [cell for cell in cells if _key(cell) not in keys] + new
+            runs.write_json(path, {"command": "python -m benchmarks.attack", "cells": cells})
+            with runs.replacing(path.with_suffix(".md")) as table:
+                table.write_text(_table(cells), encoding="utf-8")
+    print(_table(cells))
+
+
+def _key(cell):
+    return cell["run"], cell["objective"], cell["route"], cell["memory"]
+
+
+def _problem(run, pairs, weights):
+    """The model and `pairs` × `weights` attacks of its test images: images, targets, λ."""
+    from seatbelt_tf import attacks
+    from trainers import training
+
+    data = training.data(run.config()["data"], "test", batch_size=2 * pairs, shuffle=True, seed=0)
+    images, targets = np.split(next(iter(data)).numpy(), 2)
+    ids = np.repeat(np.arange(pairs), weights)
+    return (
+        run.load_model(),
+        images[ids],
+        targets[ids],
+        np.tile(attacks.paper_weights(weights), pairs),
+    )
 
 
 def _compare(run, objective, arguments):
     from seatbelt_tf import attacks
-    from trainers import training
 
-    model = run.load_model()
-    data = training.data(
-        run.config()["data"], "test", batch_size=2 * arguments.pairs, shuffle=True, seed=0
-    )
-    images, targets = np.split(next(iter(data)).numpy(), 2)
-    weights = np.tile(attacks.paper_weights(arguments.weights), arguments.pairs)
-    ids = np.repeat(np.arange(arguments.pairs), arguments.weights)
-    chosen = np.sort(np.random.default_rng(0).choice(len(ids), arguments.scipy, replace=False))
+    model, images, targets, weights = _problem(run, arguments.pairs, arguments.weights)
+    count = len(weights)
+    chosen = np.sort(np.random.default_rng(0).choice(count, arguments.scipy, replace=False))
+    lowest = 0.0
+    if objective == "output":
+        lowest = math.prod(model.image_shape) * math.log(model.likelihood_scale * math.tau**0.5)
 
-    def solve(rows, optimizer):
+    def solve(rows, optimizer, memory):
         start = time.perf_counter()
         result = attacks.attack(
             model,
-            images[ids[rows]],
-            targets[ids[rows]],
+            images[rows],
+            targets[rows],
             weights[rows],
             objective,
             max_evaluations=arguments.max_evaluations,
             optimizer=optimizer,
+            memory=memory,
         )
         return result, time.perf_counter() - start
 
-    everything = np.arange(len(ids))
-    reference, scipy_seconds = solve(chosen, "scipy")
-    scipy_seconds *= len(ids) / len(chosen)
+    reference, scipy_seconds = solve(chosen, "scipy", SCIPY_MEMORY)
+    scipy_seconds *= count / len(chosen)
     cells = []
-    for optimizer in ["lbfgs", *(["tfp"] if arguments.tfp else [])]:
-        result, seconds = solve(everything, optimizer)
-        ratios = result.loss[chosen] / reference.loss
+    for route in arguments.routes:
+        result, seconds = solve(np.arange(count), route, arguments.memory)
+        ratios = (result.loss[chosen] - lowest) / (reference.loss - lowest)
         cells.append(
             {
                 "run": run.path.name,
                 "objective": objective,
-                "optimizer": optimizer,
-                "attacks": len(ids),
+                "route": route,
+                "memory": arguments.memory,
+                "attacks": count,
                 "compared": len(chosen),
                 "geometric_mean_ratio": float(np.exp(np.mean(np.log(np.maximum(ratios, 1e-12))))),
                 "quantiles": {str(q): float(np.quantile(ratios, q)) for q in QUANTILES},
                 "seconds": seconds,
                 "scipy_seconds": scipy_seconds,
                 "speed_ratio": scipy_seconds / seconds,
-                "median_evaluations": float(np.median(result.evaluations)),
-                "scipy_median_evaluations": float(np.median(reference.evaluations)),
-                "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                "mean_evaluations": float(np.mean(result.evaluations)),
+                "scipy_mean_evaluations": float(np.mean(reference.evaluations)),
+                "statuses": {
+                    status.name: int(np.sum(result.status == status)) for status in attacks.Status
+                },
+                "peak_megabytes": _peak_megabytes(),
             }
         )
-        _print(cells[-1:])
+        print(_table(cells[-1:]), flush=True)
     return cells
 
 
-def _print(cells):
+def _peak_megabytes():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _scaling(arguments):
+    """Seconds and peak memory of batteries of growing size, each in a process of its own."""
+    cells = []
+    context = multiprocessing.get_context("spawn")
+    for run in arguments.runs:
+        for attacks in SCALING_ATTACKS:
+            with context.Pool(1) as pool:
+                measure = functools.partial(_measure, run, attacks // arguments.weights)
+                cells.append(pool.apply(measure, (arguments.weights,)))
+            print(cells[-1], flush=True)
+    return cells
+
+
+def _measure(path, pairs, weights):
+    program.import_tensorflow()
+    from seatbelt_tf import attacks
+
+    model, *problem = _problem(runs.Run(path), pairs, weights)
+    attack = attacks.Attack(model, max_evaluations=SCALING_EVALUATIONS)
+    attack(*(array[:2] for array in problem))  # traces
+    before, start = _peak_megabytes(), time.perf_counter()
+    attack(*problem)
+    return {
+        "run": pathlib.Path(path).name,
+        "attacks": pairs * weights,
+        "evaluations": SCALING_EVALUATIONS,
+        "seconds": time.perf_counter() - start,
+        "added_megabytes": _peak_megabytes() - before,
+    }
+
+
+def _table(cells):
+    lines = [
+        "| run | objective | route (memory) | loss / SciPy: geometric mean "
+        "| quantiles 5, 25, 50, 75, 95 % | seconds | SciPy's | ratio |",
+        "|---|---|---|---:|---:|---:|---:|---:|",
+    ]
     for cell in cells:
         quantiles = " ".join(f"{value:.4f}" for value in cell["quantiles"].values())
-        print(
-            f"{cell['run']} {cell['objective']} {cell['optimizer']}: loss/SciPy geometric mean "
-            f"{cell['geometric_mean_ratio']:.4f}, quantiles {quantiles}; "
-            f"{cell['seconds']:.0f} s against {cell['scipy_seconds']:.0f} s "
-            f"({cell['speed_ratio']:.1f} times)",
-            flush=True,
+        lines.append(
+            f"| {cell['run']} | {cell['objective']} | {cell['route']} ({cell['memory']}) "
+            f"| {cell['geometric_mean_ratio']:.4f} | {quantiles} | {cell['seconds']:.0f} "
+            f"| {cell['scipy_seconds']:.0f} | {cell['speed_ratio']:.1f} |"
         )
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ IMAGES = 384_000
 RECIPES = {
     "fast": ["--preset=fast"],
     "paper": ["--preset=paper"],
-    "paper, batch 64": ["--preset=paper", "--batch_size=64"],
 }
 MODELS = {
     "L=1 d=6 beta=1": ["--layers=1", "--beta=1"],

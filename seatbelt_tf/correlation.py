@@ -26,6 +26,8 @@ Below a batch of about 10·d the estimate is dominated by the sample's own poste
 it acts like a β-VAE (Mathieu et al. 2019).
 """
 
+import math
+
 import tensorflow as tf
 
 from seatbelt_tf import checks, presets, replicas
@@ -46,7 +48,7 @@ def total_correlation(samples, means, stddevs, dataset_size=None, estimator="mws
         stddevs: (M, d) posterior standard deviations, positive.
         dataset_size: N ≥ M, the number of training images; "mss" needs it.
         estimator: "mws" or "mss".
-        block_size: rows scored at once; by default as many as make about a million log densities.
+        block_size: rows scored at once; by default as many as make `BLOCK_ELEMENTS` log densities.
 
     Returns:
         (M,) estimates in nats. M identical posteriors give 0 everywhere.
@@ -100,48 +102,43 @@ def _estimate(samples, means, stddevs, own, dataset_size, estimator, block_size)
     block_rows = tf.reshape(tf.minimum(padded, rows - 1), [blocks, block_size])
     is_row = tf.reshape(tf.cast(padded < rows, samples.dtype), [blocks, block_size])
 
-    def log_terms(row_numbers):
-        """(z_ku − m_ju)/s_ju, log w_kj q(z_k | j) and log w_kj q(z_ku | j) of b rows k.
-
-        Without the factor (2π)^(-d/2), which is the same in both logarithms and cancels.
-        """
-        standardised = (tf.gather(samples, row_numbers)[:, None] - means) / stddevs
-        log_weights = _log_weights(
-            tf.gather(own, row_numbers), batch, dataset_size, estimator, samples.dtype
-        )
-        by_unit = -0.5 * tf.square(standardised) - tf.math.log(stddevs)
-        return (
-            standardised,
-            tf.reduce_sum(by_unit, axis=2) + log_weights,
-            by_unit + log_weights[:, :, None],
-        )
-
-    def block_estimates(row_numbers):
-        _, joint, by_unit = log_terms(row_numbers)
-        marginals = tf.reduce_logsumexp(by_unit, axis=1)
-        return tf.reduce_logsumexp(joint, axis=1) - tf.reduce_sum(marginals, axis=1)
-
-    def block_gradients(row_numbers, upstream):
-        """Gradients of Σ_k upstream_k estimate_k: (b, d) by sample, (M, d) by mean and stddev."""
-        standardised, joint, by_unit = log_terms(row_numbers)
-        by_density = tf.nn.softmax(joint, axis=1)[:, :, None] - tf.nn.softmax(by_unit, axis=1)
-        by_mean = upstream[:, None, None] * by_density * standardised / stddevs
-        by_stddev = upstream[:, None, None] * by_density * (standardised**2 - 1) / stddevs
-        return (
-            -tf.reduce_sum(by_mean, axis=1),
-            tf.reduce_sum(by_mean, axis=0),
-            tf.reduce_sum(by_stddev, axis=0),
-        )
-
     @tf.custom_gradient
     def estimates(samples, means, stddevs):
-        values = tf.map_fn(block_estimates, block_rows, fn_output_signature=samples.dtype)
+        # Units first and posteriors last: the axis that is reduced lies contiguously in memory.
+        mixture = _Mixture(means, stddevs)
+
+        def energies(row_numbers):
+            block_own = tf.gather(own, row_numbers)
+            own_energies = _own_energies(block_own, batch, dataset_size, estimator, samples.dtype)
+            return mixture.energies(tf.gather(samples, row_numbers), own_energies)
+
+        def block_logarithms(row_numbers):
+            """log Σ_j over the joint densities (b,) and over each unit's (d, b)."""
+            _, by_unit, joint = energies(row_numbers)
+            return _log_sum_exp_negative(joint), _log_sum_exp_negative(by_unit)
+
+        def block_gradients(row_numbers, log_joint, log_by_unit, upstream):
+            """Gradients of Σ_k upstream_k estimate_k by sample (b, d), mean and stddev (M, d)."""
+            scaled, by_unit, joint = energies(row_numbers)
+            by_energy = tf.exp(-log_by_unit[:, :, None] - by_unit)
+            by_energy -= tf.exp(-log_joint[:, None] - joint)
+            return mixture.gradients(scaled, by_energy, upstream)
+
+        log_joint, log_by_unit = tf.map_fn(
+            block_logarithms, block_rows, fn_output_signature=(samples.dtype, samples.dtype)
+        )
+        log_weight = _log_weight_of_others(batch, dataset_size, estimator, samples.dtype)
+        values = log_joint - tf.reduce_sum(log_by_unit, axis=1) + (1.0 - units) * log_weight
 
         def gradient(upstream):
             def add_block(block, by_sample, by_mean, by_stddev):
                 row_numbers = block_rows[block]
-                block_upstream = tf.gather(upstream, row_numbers) * is_row[block]
-                sample_part, mean_part, stddev_part = block_gradients(row_numbers, block_upstream)
+                sample_part, mean_part, stddev_part = block_gradients(
+                    row_numbers,
+                    log_joint[block],
+                    log_by_unit[block],
+                    tf.gather(upstream, row_numbers) * is_row[block],
+                )
                 return (
                     block + 1,
                     by_sample.write(block, sample_part),
@@ -160,12 +157,64 @@ def _estimate(samples, means, stddevs, own, dataset_size, estimator, block_size)
     return estimates(samples, means, stddevs)
 
 
-def _log_weights(own, batch, dataset_size, estimator, dtype):
-    """log w_kj of the module docstring: (b,) own columns -> (b, M)."""
+class _Mixture:
+    """M diagonal Gaussians of d units; energies are −log densities without (d/2) log 2π.
+
+    The dropped constant is the same in the joint and in the marginals and cancels.
+    """
+
+    def __init__(self, means, stddevs):
+        self._means = tf.transpose(means)[:, None, :]
+        self._log_stddevs = tf.math.log(tf.transpose(stddevs))[:, None, :]
+        self._scales = math.sqrt(0.5) / tf.transpose(stddevs)[:, None, :]
+
+    def energies(self, samples, own_energies):
+        """(b, d) samples, and what to add to each (b, M) or None ->
+
+        w_ukj = (z_ku − m_ju)/(√2 s_ju) and the energy of each unit (d, b, M), and of all (b, M).
+        """
+        scaled = (tf.transpose(samples)[:, :, None] - self._means) * self._scales
+        by_unit = tf.square(scaled) + self._log_stddevs
+        joint = tf.reduce_sum(by_unit, axis=0)
+        if own_energies is not None:
+            by_unit, joint = by_unit + own_energies, joint + own_energies
+        return scaled, by_unit, joint
+
+    def gradients(self, scaled, by_energy, upstream):
+        """By sample (b, d), mean (M, d) and stddev (M, d), given those by each unit's energy."""
+        by_scaled = by_energy * scaled
+        by_sample = tf.matmul(by_scaled, self._scales, transpose_b=True)[:, :, 0]
+        weights = tf.broadcast_to(upstream, [tf.shape(scaled)[0], 1, tf.shape(scaled)[1]])
+        by_mean = tf.matmul(weights, by_scaled) * self._scales
+        by_log_stddev = tf.matmul(weights, by_energy) - 2 * tf.matmul(weights, by_scaled * scaled)
+        by_stddev = by_log_stddev * self._scales * math.sqrt(2)
+        return (
+            2 * tf.transpose(by_sample * upstream),
+            -2 * tf.transpose(by_mean[:, 0]),
+            tf.transpose(by_stddev[:, 0]),
+        )
+
+
+def _log_sum_exp_negative(energies):
+    """log Σ exp(−energy) over the last axis."""
+    lowest = tf.reduce_min(energies, axis=-1, keepdims=True)
+    return tf.math.log(tf.reduce_sum(tf.exp(lowest - energies), axis=-1)) - lowest[..., 0]
+
+
+def _log_weight_of_others(batch, dataset_size, estimator, dtype):
+    """log w_kj, k ≠ j, of the module docstring."""
     size = tf.cast(batch, dtype)
     if estimator == "mws":
-        return tf.fill([tf.shape(own)[0], batch], -tf.math.log(size))
+        return -tf.math.log(size)
     total = tf.cast(dataset_size, dtype)
     others = tf.math.log((total - 1.0) / (total * tf.maximum(size - 1.0, 1.0)))
-    is_own = own[:, None] == tf.range(batch)
-    return tf.where(is_own, tf.where(size > 1, -tf.math.log(total), 0.0), others)
+    return tf.where(size > 1, others, 0.0)
+
+
+def _own_energies(own, batch, dataset_size, estimator, dtype):
+    """log w_kj of the others minus log w_kj: (b,) own columns -> (b, M), or None if all 0."""
+    if estimator == "mws":
+        return None
+    size, total = tf.cast(batch, dtype), tf.cast(dataset_size, dtype)
+    difference = _log_weight_of_others(batch, dataset_size, estimator, dtype) + tf.math.log(total)
+    return tf.where((own[:, None] == tf.range(batch)) & (size > 1), difference, 0.0)

@@ -125,18 +125,37 @@ class SubpixelConv2DTranspose(keras.layers.Conv2DTranspose):
     (M, H, W, C) -> (M, 2H, 2W, filters). The four pixels that replace one are four sets of filters
     over its 3×3 neighbourhood, 7 of the 16 kernel entries being used by each, rearranged by
     depth-to-space. It multiplies 9/4 as often, but processors and accelerators are slow at
-    transposed convolutions to one or three channels: benchmarks/train_step.py.
+    transposed convolutions to one or three channels: benchmarks/train_step.py. The gradient is
+    that of the transposed convolution, a plain convolution of stride 2.
     """
 
     def call(self, inputs):
-        # Output 2m + a takes kernel row k from input m + t, where k = 1 + a - 2t; row 4 is zeros.
-        rows = [[3, 4], [1, 2], [4, 0]]
-        kernel = tf.pad(self.kernel, [[0, 1], [0, 1], [0, 0], [0, 0]])
-        kernel = tf.gather(tf.gather(kernel, rows, axis=0), rows, axis=2)
-        kernel = tf.transpose(kernel, [0, 2, 5, 1, 3, 4])
-        kernel = tf.reshape(kernel, [3, 3, kernel.shape[2], 4 * self.filters])
-        outputs = tf.nn.conv2d(inputs, kernel, strides=1, padding="SAME")
-        return self.activation(tf.nn.depth_to_space(outputs, 2) + self.bias)
+        kernel = tf.convert_to_tensor(self.kernel)
+        return self.activation(_subpixel_transpose(inputs, kernel) + self.bias)
+
+
+@tf.custom_gradient
+def _subpixel_transpose(inputs, kernel):
+    """(M, H, W, C) images and a (4, 4, F, C) kernel -> (M, 2H, 2W, F)."""
+    # Output 2m + a takes kernel row k from input m + t, where k = 1 + a - 2t; row 4 is zeros.
+    rows = [[3, 4], [1, 2], [4, 0]]
+    arranged = tf.pad(kernel, [[0, 1], [0, 1], [0, 0], [0, 0]])
+    arranged = tf.gather(tf.gather(arranged, rows, axis=0), rows, axis=2)
+    arranged = tf.transpose(arranged, [0, 2, 5, 1, 3, 4])
+    arranged = tf.reshape(arranged, [3, 3, kernel.shape[3], 4 * kernel.shape[2]])
+    outputs = tf.nn.depth_to_space(tf.nn.conv2d(inputs, arranged, 1, "SAME"), 2)
+
+    def gradient(upstream):
+        by_kernel = tf.raw_ops.Conv2DBackpropFilter(
+            input=upstream,
+            filter_sizes=kernel.shape,
+            out_backprop=inputs,
+            strides=[1, 2, 2, 1],
+            padding="SAME",
+        )
+        return tf.nn.conv2d(upstream, kernel, 2, "SAME"), by_kernel
+
+    return outputs, gradient
 
 
 def conditional_mlp(input_dim, width, dtype, seed):

@@ -72,8 +72,7 @@ def main():
             model, images, targets, paper_weights(FLAGS.weights), run.attacks, options, origin
         )
         records = _run(attacks, objective)
-        diagnoses = battery.diagnose(records)
-        diagnoses += battery.gradient_diagnoses(attacks)
+        diagnoses = attacks.diagnose(records)
         fired |= any(diagnosis.fired for diagnosis in diagnoses)
         _report(attacks, records, diagnoses)
     if fired and FLAGS.strict:

@@ -1,11 +1,12 @@
 """Attacks on the latents and outputs of VAEs, many at once, inside the pixel box."""
 
-from seatbelt_tf.attacks.attack import AttackResult, attack, paper_weights
+from seatbelt_tf.attacks.attack import Attack, AttackResult, attack, paper_weights
 from seatbelt_tf.attacks.box_lbfgs import Status, minimize_in_box
 from seatbelt_tf.attacks.scoring import Score, score
 from seatbelt_tf.attacks.victim import Attackable, Victim
 
 __all__ = [
+    "Attack",
     "AttackResult",
     "Attackable",
     "Score",

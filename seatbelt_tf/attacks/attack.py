@@ -5,11 +5,10 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from seatbelt_tf import checks, gaussians, pixels
-from seatbelt_tf.attacks import objectives, scoring
-from seatbelt_tf.attacks.box_lbfgs import minimize_in_box
-
-ANCESTORS = ("mean", "sample", "fresh")
+from seatbelt_tf import checks, pixels
+from seatbelt_tf.attacks import scoring
+from seatbelt_tf.attacks.box_lbfgs import Status
+from seatbelt_tf.attacks.problem import Found, Problem
 
 
 class AttackResult(NamedTuple):
@@ -64,6 +63,7 @@ def attack(
     restarts=0,
     pair_ids=None,
     optimizer="lbfgs",
+    memory=10,
     chunk_size=500,
 ):
     """Finds distortions d that minimise Δ = λ‖d‖₂ + divergence (the paper's equations 1, 2, 10).
@@ -93,7 +93,8 @@ def attack(
         pair_ids: (B,) integers, equal for attacks on the same images and targets that differ in λ
             only: where another's result is better under an attack's own λ, it is minimised again
             from there (a warm start along the λ path).
-        optimizer: "lbfgs", "tfp" or "scipy": see `minimize_in_box`.
+        optimizer: "lbfgs", "tfp", "scipy" or "adam": see `minimize_in_box`.
+        memory: pairs that the quasi-Newton matrix remembers.
         chunk_size: attacks solved at once, which bounds the memory.
 
     Returns:
@@ -105,64 +106,127 @@ def attack(
             images (an attack on one for which they are not ends with `Status.NOT_FINITE`, and
             leaves the others as they are).
     """
-    problem = _problem(victim, objective, layers, ancestors, draws, seed, squared_norm)
-    images, targets, weights = _check_arguments(victim, images, targets, weights, bounds)
-
-    def solve(rows, starts):
-        size = checks.positive_integer("chunk_size", chunk_size)
-        parts = [rows[first : first + size] for first in range(0, len(rows), size)]
-        found = [
-            _minimize(
-                problem,
-                *(array[part] for array in (images, targets, weights, starts)),
-                bounds,
-                {"max_evaluations": max_evaluations, "optimizer": optimizer},
-            )
-            for part in parts
-        ]
-        return _Found(*(np.concatenate(field) for field in zip(*found, strict=True)))
-
-    everything = np.arange(len(images))
-    best = solve(everything, images)
-    first_loss = best.loss.copy()
-    rng = np.random.default_rng(checks.seed("seed", seed))
-    for _ in range(restarts):
-        distortions = rng.uniform(-0.5, 0.5, images.shape).astype(np.float32)
-        starts = np.clip(images + distortions, *bounds)
-        _keep_better(best, everything, solve(everything, starts))
-    if pair_ids is not None:
-        rows, sources = _better_neighbours(best, np.asarray(pair_ids), weights, problem)
-        if len(rows):
-            starts = images.copy()
-            starts[rows] = best.adversarial[sources]
-            _keep_better(best, rows, solve(rows, starts))
-    return AttackResult(
-        distortion=best.adversarial - images,
-        fresh_divergence=scoring.fresh_divergence(
-            victim, best.adversarial, targets, objective, problem.layers, seed + 1
-        ),
-        first_loss=first_loss,
-        **best._asdict(),
+    run = Attack(
+        victim,
+        objective,
+        layers,
+        ancestors,
+        bounds,
+        max_evaluations,
+        seed,
+        draws=draws,
+        squared_norm=squared_norm,
+        restarts=restarts,
+        optimizer=optimizer,
+        memory=memory,
+        chunk_size=chunk_size,
     )
+    result = run(images, targets, weights, pair_ids)
+    check_any_finite(result.status)
+    return result
 
 
-class _Found(NamedTuple):
-    """The fields of `AttackResult` that a minimisation gives."""
+def check_any_finite(statuses):
+    """Raises ValueError if none of the attacks could begin."""
+    if np.all(statuses == Status.NOT_FINITE):
+        raise checks.invalid("victim", "finite posteriors", "no divergence is finite")
 
-    adversarial: np.ndarray
-    loss: np.ndarray
-    divergence: np.ndarray
-    unattacked_divergence: np.ndarray
-    distortion_norm: np.ndarray
-    projected_gradient_norm: np.ndarray
-    evaluations: np.ndarray
-    status: np.ndarray
+
+class Attack:
+    """An attack set up once and traced once, for several batteries on one victim: see `attack`."""
+
+    def __init__(
+        self,
+        victim,
+        objective="latent_kl",
+        layers="all",
+        ancestors="mean",
+        bounds=(-1.0, 1.0),
+        max_evaluations=400,
+        seed=0,
+        *,
+        draws=4,
+        squared_norm=False,
+        restarts=0,
+        optimizer="lbfgs",
+        memory=10,
+        chunk_size=500,
+    ):
+        self.problem = Problem(victim, objective, layers, ancestors, draws, seed, squared_norm)
+        self._bounds = bounds
+        self._seed = checks.seed("seed", seed)
+        self._restarts = restarts
+        self._chunk_size = checks.positive_integer("chunk_size", chunk_size)
+        self._options = {
+            "max_evaluations": max_evaluations,
+            "optimizer": optimizer,
+            "memory": memory,
+        }
+        self._fresh_divergence = scoring.FreshDivergence(
+            victim, objective, self.problem.layers, seed + 1
+        )
+
+    def __call__(self, images, targets, weights, pair_ids=None):
+        """Attacks the images: arguments of `attack` -> `AttackResult`."""
+        images, targets, weights = _check_arguments(
+            self.problem.victim, images, targets, weights, self._bounds
+        )
+
+        def solve(rows, starts):
+            parts = [
+                rows[first : first + self._chunk_size]
+                for first in range(0, len(rows), self._chunk_size)
+            ]
+            found = [
+                self.problem.minimize(
+                    *(array[part] for array in (images, targets, weights, starts)),
+                    self._bounds,
+                    **self._options,
+                )
+                for part in parts
+            ]
+            return Found(*(np.concatenate(field) for field in zip(*found, strict=True)))
+
+        everything = np.arange(len(images))
+        best = solve(everything, images)
+        first_loss = best.loss.copy()
+        rng = np.random.default_rng(self._seed)
+        for _ in range(self._restarts):
+            distortions = rng.uniform(-0.5, 0.5, images.shape).astype(np.float32)
+            starts = np.clip(images + distortions, *self._bounds)
+            _keep_better(best, everything, solve(everything, starts))
+        if pair_ids is not None:
+            rows, sources = _better_neighbours(best, np.asarray(pair_ids), weights, self.problem)
+            if len(rows):
+                starts = images.copy()
+                starts[rows] = best.adversarial[sources]
+                _keep_better(best, rows, solve(rows, starts))
+        return AttackResult(
+            distortion=best.adversarial - images,
+            fresh_divergence=self._fresh_divergence(best.adversarial, targets),
+            first_loss=first_loss,
+            **best._asdict(),
+        )
+
+    def divergence_and_gradient(self, targets):
+        """The divergence part of Δ towards given targets, as the attacker sees it.
+
+        Args:
+            targets: (B, H, W, C).
+
+        Returns:
+            A function of (B, H, W, C) images that gives (B,) values and (B, H, W, C) gradients.
+        """
+        problem = self.problem
+        prepared = problem.compiled(problem.prepare)(tf.constant(targets))
+        function = problem.compiled(problem.value_and_gradient)
+        return lambda images: function(tf.convert_to_tensor(images), prepared)
 
 
 def _keep_better(best, rows, found):
     """Overwrites `best` at `rows` where `found` is lower; evaluations add up."""
     better = found.loss < best.loss[rows]
-    for field in _Found._fields:
+    for field in Found._fields:
         if field != "evaluations":
             getattr(best, field)[rows[better]] = getattr(found, field)[better]
     best.evaluations[rows] += found.evaluations
@@ -171,7 +235,7 @@ def _keep_better(best, rows, found):
 def _better_neighbours(best, pair_ids, weights, problem):
     """Rows whose pair has a better result at another λ, and that result's row."""
     rows, sources = [], []
-    cost = best.distortion_norm**2 if problem.squared_norm else best.distortion_norm
+    cost = problem.cost(best.distortion_norm)
     for pair in np.unique(pair_ids):
         members = np.flatnonzero(pair_ids == pair)
         losses = weights[members, None] * cost[members] + best.divergence[members]
@@ -182,119 +246,6 @@ def _better_neighbours(best, pair_ids, weights, problem):
         rows += members[is_better].tolist()
         sources += members[nearest[is_better]].tolist()
     return np.array(rows, int), np.array(sources, int)
-
-
-class _Problem(NamedTuple):
-    victim: object
-    goal: type
-    layers: tuple
-    noise: tuple | None
-    is_redrawn: bool
-    squared_norm: bool
-
-    def prepare(self, targets):
-        return self.goal.prepare(self.victim, targets, self.noise)
-
-    def divergence(self, images, prepared):
-        noise = self.noise
-        if self.is_redrawn:
-            noise = tuple(tf.random.normal(tf.shape(draw)) for draw in noise)
-        return self.goal.divergence(self.victim, images, prepared, noise, self.layers)
-
-    def distance(self, distortion):
-        flat = tf.reshape(distortion, [tf.shape(distortion)[0], -1])
-        if self.squared_norm:
-            return tf.reduce_sum(tf.square(flat), axis=1)
-        return gaussians.safe_norm(flat)
-
-
-def _problem(victim, objective, layers, ancestors, draws, seed, squared_norm=False):
-    goal = objectives.find(objective)
-    layers = _layer_indices(layers, len(victim.latent_dims))
-    checks.one_of("ancestors", ancestors, ANCESTORS)
-    noise = None if ancestors == "mean" else scoring.draw(victim, draws, seed)
-    return _Problem(victim, goal, layers, noise, ancestors == "fresh", squared_norm)
-
-
-def divergence_and_gradient(
-    victim, targets, objective="latent_kl", layers="all", ancestors="mean", draws=4, seed=0
-):
-    """The divergence part of Δ towards given targets, with its gradient, as `attack` sees it.
-
-    Args:
-        victim: see `attack`.
-        targets: (B, H, W, C).
-        objective: see `attack`.
-        layers: see `attack`.
-        ancestors: see `attack`.
-        draws: see `attack`.
-        seed: see `attack`.
-
-    Returns:
-        A function of (B, H, W, C) images that gives (B,) values and (B, H, W, C) gradients.
-    """
-    problem = _problem(victim, objective, layers, ancestors, draws, seed)
-    prepared = problem.prepare(tf.constant(targets))
-
-    @tf.function(autograph=False)
-    def function(images):
-        with tf.GradientTape() as tape:
-            tape.watch(images)
-            value = problem.divergence(images, prepared)
-        gradient = tape.gradient(value, images, unconnected_gradients="zero")
-        return value, gradient
-
-    return function
-
-
-def _minimize(problem, images, targets, weights, starts, bounds, options):
-    """Solves the attacks of one chunk, all at once: -> `_Found`."""
-    shape, count = images.shape[1:], len(images)
-    images, weights = tf.constant(images), tf.constant(weights, tf.float32)
-    prepared = tf.function(problem.prepare, autograph=False)(tf.constant(targets))
-    divergence = tf.function(problem.divergence, autograph=False)
-    unattacked = divergence(images, prepared).numpy()
-    if not np.any(np.isfinite(unattacked)):
-        raise checks.invalid("victim", "finite posteriors", "no divergence is finite")
-
-    def value_and_gradients(positions, items):
-        own = tf.nest.map_structure(lambda t: tf.gather(t, items), prepared)
-        start = tf.gather(images, items)
-        with tf.GradientTape() as tape:
-            tape.watch(positions)
-            attacked = tf.reshape(positions, [-1, *shape])
-            value = tf.gather(weights, items) * problem.distance(attacked - start)
-            value += problem.divergence(attacked, own)
-        return value, tape.gradient(value, positions)
-
-    flat = tf.reshape(starts, [count, -1])
-    lower, upper = (tf.fill(flat.shape, float(bound)) for bound in bounds)
-    found = minimize_in_box(value_and_gradients, flat, lower, upper, **options)
-    adversarial = tf.reshape(found.position, images.shape)
-    distances = gaussians.safe_norm(tf.reshape(adversarial - images, flat.shape))
-    return _Found(
-        adversarial=adversarial.numpy(),
-        loss=found.value.numpy(),
-        divergence=divergence(adversarial, prepared).numpy(),
-        unattacked_divergence=unattacked,
-        distortion_norm=distances.numpy(),
-        projected_gradient_norm=found.projected_gradient_norm.numpy(),
-        evaluations=found.evaluations.numpy(),
-        status=found.status.numpy(),
-    )
-
-
-def _layer_indices(layers, depth):
-    named = {"all": range(depth), "bottom": range(1), "top": range(depth - 1, depth)}
-    try:
-        indices = sorted({int(layer) for layer in named.get(layers, layers)})
-    except (TypeError, ValueError):
-        indices = []
-    if not indices or indices[0] < 0 or indices[-1] >= depth:
-        raise checks.invalid(
-            "layers", f"'all', 'top', 'bottom' or indices from 0 to {depth - 1}", repr(layers)
-        )
-    return tuple(indices)
 
 
 def _check_arguments(victim, images, targets, weights, bounds):

@@ -15,11 +15,14 @@ import numpy as np
 
 from seatbelt_tf import checks, runs, tensors
 from seatbelt_tf.attacks import diagnostics, scoring
-from seatbelt_tf.attacks.attack import AttackResult, attack, divergence_and_gradient
+from seatbelt_tf.attacks.attack import Attack, AttackResult, check_any_finite
 from seatbelt_tf.attacks.box_lbfgs import Status
 
 IMAGE_FIELDS = ("adversarial", "distortion")
-ATTACKS_AT_ONCE = 250
+# Attacks solved and stored together. All λ of a pair belong together, since they start each other.
+ATTACKS_AT_ONCE = 50
+# Every so many attacks one is tried by a first-order method, too.
+FIRST_ORDER_EVERY = 10
 
 
 class Battery:
@@ -54,6 +57,8 @@ class Battery:
         name = f"{options['objective']}-{options['layers']}-{options['ancestors']}-{digest}"
         self.path = pathlib.Path(directory) / name
         self.pairs_at_once = max(1, ATTACKS_AT_ONCE // len(self.weights))
+        self._attack = Attack(victim, **options)
+        self._score = scoring.Scorer(victim, options["seed"] + 2)
 
     def parts(self):
         """The parts of the battery: (file, pairs of it)."""
@@ -85,6 +90,7 @@ class Battery:
             finished = [len(pairs[part]) for part in pairs if part.exists()]
             report(sum(finished) * len(self.weights))
         records = self.records()
+        check_any_finite(records["status"])
         _write_csv(self.path / "records.csv", records)
         return records
 
@@ -92,10 +98,8 @@ class Battery:
         ids = np.repeat(pairs, len(self.weights))
         weights = np.tile(self.weights, len(pairs))
         images, targets = self.images[ids], self.targets[ids]
-        result = attack(self.victim, images, targets, weights, pair_ids=ids, **self.options)
-        score = scoring.score(
-            self.victim, images, targets, result.adversarial, self.options["seed"] + 2
-        )
+        result = self._attack(images, targets, weights, pair_ids=ids)
+        score = self._score(images, targets, result.adversarial)
         gap = np.linalg.norm((targets - images).reshape(len(ids), -1), axis=1)
         fields = {"pair": ids, "weight": weights, "target_distance": gap}
         fields |= result._asdict() | score._asdict()
@@ -111,6 +115,31 @@ class Battery:
         loaded = [tensors.load(path) for path, _ in self.parts() if path.exists()]
         return {name: np.concatenate([part[name] for part in loaded]) for name in loaded[0]}
 
+    def diagnose(self, records):
+        """All checks of `diagnostics`: list of `Diagnosis`."""
+        checks = diagnostics.diagnose(result_of(records), records["weight"], records["pair"])
+        function = self._attack.divergence_and_gradient(self.targets)
+        checks += diagnostics.gradient_checks(function, self.images)
+        return [*checks, self._first_order(records)]
+
+    def _first_order(self, records):
+        """Attacks one in `FIRST_ORDER_EVERY` by projected Adam, once, and compares."""
+        path = self.path / "first_order.npz"
+        _set_aside_if_damaged(path)
+        count = len(records["loss"])
+        rng = np.random.default_rng(self.options["seed"])
+        rows = np.sort(rng.choice(count, -(-count // FIRST_ORDER_EVERY), replace=False))
+        for _ in runs.unfinished([path]):
+            options = {**self.options, "optimizer": "adam", "restarts": 0}
+            pairs = records["pair"][rows]
+            found = Attack(self.victim, **options)(
+                self.images[pairs], self.targets[pairs], records["weight"][rows]
+            )
+            with runs.replacing(path) as temporary:
+                np.savez_compressed(temporary, rows=rows, loss=found.loss)
+        stored = tensors.load(path)
+        return diagnostics.first_order_gain(records["loss"][stored["rows"]], stored["loss"])
+
 
 def _set_aside_if_damaged(path):
     """Renames a part that cannot be read, so that it is computed again."""
@@ -125,19 +154,6 @@ def _set_aside_if_damaged(path):
 def result_of(records):
     """The `AttackResult` within records."""
     return AttackResult(**{name: records[name] for name in AttackResult._fields})
-
-
-def diagnose(records):
-    """The checks of `diagnostics.diagnose` on a battery's records."""
-    return diagnostics.diagnose(result_of(records), records["weight"], records["pair"])
-
-
-def gradient_diagnoses(battery):
-    """The checks of `diagnostics.gradient_checks` on a battery's objective at its own images."""
-    names = ("objective", "layers", "ancestors", "draws", "seed")
-    options = {name: battery.options[name] for name in names}
-    function = divergence_and_gradient(battery.victim, battery.targets, **options)
-    return diagnostics.gradient_checks(function, battery.images)
 
 
 def summarise(records):

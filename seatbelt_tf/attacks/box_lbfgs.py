@@ -1,15 +1,20 @@
-"""Batched minimisation with simple bounds: one call, three optimisers behind it."""
+"""Batched minimisation with simple bounds: one call, four optimisers behind it."""
 
 import numpy as np
 import tensorflow as tf
 
 from seatbelt_tf import checks
-from seatbelt_tf.attacks import box_loop, box_scipy, box_tfp
+from seatbelt_tf.attacks import box_adam, box_loop, box_scipy, box_tfp
 from seatbelt_tf.attacks.box_result import BoxResult, Status
 
 __all__ = ["OPTIMIZERS", "BoxResult", "Status", "minimize_in_box"]
 
-OPTIMIZERS = {"lbfgs": box_loop.minimize, "tfp": box_tfp.minimize, "scipy": box_scipy.minimize}
+OPTIMIZERS = {
+    "lbfgs": box_loop.minimize,
+    "tfp": box_tfp.minimize,
+    "scipy": box_scipy.minimize,
+    "adam": box_adam.minimize,
+}
 
 
 def minimize_in_box(
@@ -53,7 +58,8 @@ def minimize_in_box(
         memory: number of pairs that the quasi-Newton matrix remembers.
         tolerance: of the projected gradient, see above; 0 asks for an exact zero.
         optimizer: "lbfgs"; "tfp", `tfp.optimizer.lbfgs_minimize` with projection inside a loop over
-            active sets; or "scipy", `scipy.optimize.minimize` (L-BFGS-B), one item at a time.
+            active sets; "scipy", `scipy.optimize.minimize` (L-BFGS-B), one item at a time; or
+            "adam", projected Adam, a first-order method to check the others against.
         batch_multiple: b is rounded up to a multiple of this by repeating rows, for functions that
             are compiled for every b anew, such as those under XLA; only with "lbfgs".
 

@@ -28,29 +28,31 @@ class Score(NamedTuple):
     closed_share: np.ndarray
 
 
-def fresh_divergence(victim, images, targets, objective, layers, seed, draws=16):
+class FreshDivergence:
     """The divergence part of Δ averaged over draws of the ancestors that no attack has seen.
 
     Args:
         victim: see `Attackable`.
-        images: (B, H, W, C), attacked or not.
-        targets: (B, H, W, C).
         objective: an attack objective's name.
         layers: indices of the attacked layers.
         seed: of the draws.
         draws: how many.
-
-    Returns:
-        (B,) nats or distances, NumPy.
     """
-    goal = objectives.find(objective)
 
-    @tf.function(reduce_retracing=True, autograph=False)
-    def divergence(images, targets, noise):
-        prepared = goal.prepare(victim, targets, noise)
-        return goal.divergence(victim, images, prepared, noise, layers)
+    def __init__(self, victim, objective, layers, seed, draws=16):
+        goal = objectives.find(objective)
+        self._noise = draw(victim, draws, seed)
 
-    return _in_parts(divergence, victim, draws, seed, images, targets)
+        @tf.function(reduce_retracing=True, autograph=False)
+        def divergence(images, targets, noise):
+            prepared = goal.prepare(victim, targets, noise)
+            return goal.divergence(victim, images, prepared, noise, layers)
+
+        self._divergence = divergence
+
+    def __call__(self, images, targets):
+        """(B, H, W, C) images, attacked or not, and targets -> (B,) nats or distances, NumPy."""
+        return _in_parts(self._divergence, self._noise, images, targets)
 
 
 def score(victim, images, targets, adversarial, seed=0, draws=16):
@@ -70,25 +72,44 @@ def score(victim, images, targets, adversarial, seed=0, draws=16):
     Raises:
         ValueError: the victim has no decoder.
     """
+    return Scorer(victim, seed, draws)(images, targets, adversarial)
 
-    @tf.function(reduce_retracing=True, autograph=False)
-    def loss(images, targets, noise):
-        posteriors = victim.posteriors(images, noise)
-        latents = tuple(
-            tf.reshape(q.mean + q.stddev * z, [-1, z.shape[-1]])
-            for q, z in zip(posteriors, noise, strict=True)
-        )
-        repeated = tf.repeat(targets, draws, axis=0)
-        likelihood = victim.log_likelihood(repeated, latents)
-        return -tf.reduce_mean(tf.reshape(likelihood, [-1, draws]), axis=1)
 
-    target_loss, floor, ceiling = (
-        _in_parts(loss, victim, draws, seed, seen, targets)
-        for seen in (adversarial, targets, images)
-    )
-    gap = ceiling - floor
-    closed = np.divide(ceiling - target_loss, gap, out=np.full_like(gap, np.nan), where=gap > 0)
-    return Score(target_loss, floor, ceiling, closed)
+class Scorer:
+    """`score` set up once and traced once, for several batteries on one victim."""
+
+    def __init__(self, victim, seed=0, draws=16):
+        self._noise = draw(victim, draws, seed)
+
+        @tf.function(reduce_retracing=True, autograph=False)
+        def loss(images, targets, noise):
+            posteriors = victim.posteriors(images, noise)
+            latents = tuple(
+                tf.reshape(q.mean + q.stddev * z, [-1, z.shape[-1]])
+                for q, z in zip(posteriors, noise, strict=True)
+            )
+            repeated = tf.repeat(targets, draws, axis=0)
+            likelihood = victim.log_likelihood(repeated, latents)
+            return -tf.reduce_mean(tf.reshape(likelihood, [-1, draws]), axis=1)
+
+        self._loss = loss
+
+    def target_loss(self, images, targets):
+        """−log p(x_t | z), z ~ q(z | x), averaged over the draws: (B, H, W, C) twice -> (B,)."""
+        return _in_parts(self._loss, self._noise, images, targets)
+
+    def __call__(self, images, targets, adversarial):
+        """Arguments of `score` -> `Score`."""
+        images, targets = np.asarray(images), np.asarray(targets)
+        # Most batteries attack a pair under many weights: its ends are computed once.
+        both = np.stack([images, targets], axis=1)
+        pairs, rows = np.unique(both.reshape(len(both), -1), axis=0, return_inverse=True)
+        sources, ends = np.moveaxis(pairs.reshape(-1, *both.shape[1:]), 1, 0)
+        floor, ceiling = (self.target_loss(seen, ends)[rows] for seen in (ends, sources))
+        target_loss = self.target_loss(adversarial, targets)
+        gap = ceiling - floor
+        closed = np.divide(ceiling - target_loss, gap, out=np.full_like(gap, np.nan), where=gap > 0)
+        return Score(target_loss, floor, ceiling, closed)
 
 
 def draw(victim, draws, seed):
@@ -105,8 +126,7 @@ def draw(victim, draws, seed):
     )
 
 
-def _in_parts(function, victim, draws, seed, images, targets):
-    noise = draw(victim, draws, seed)
+def _in_parts(function, noise, images, targets):
     images, targets = (np.asarray(array, np.float32) for array in (images, targets))
     parts = [
         function(

@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from seatbelt_tf import SeatbeltVAE, attacks, gaussians, presets
 from seatbelt_tf.attacks import diagnostics, objectives, scoring
-from seatbelt_tf.attacks.attack import divergence_and_gradient
 
 SHAPE = (4, 4, 1)
 
@@ -202,7 +201,7 @@ def _planted(is_masked):
 
 
 def _checks(victim, images, targets):
-    function = divergence_and_gradient(victim, targets)
+    function = attacks.Attack(victim).divergence_and_gradient(targets)
     return {check.name: check.fired for check in diagnostics.gradient_checks(function, images)}
 
 
@@ -219,10 +218,34 @@ def test_a_masked_gradient_is_flagged():
     assert _checks(victim, images, targets)["zero_or_infinite_gradients"]
 
 
+def test_a_weaker_attack_than_a_first_order_one_is_flagged():
+    victim, images, targets = _planted(is_masked=False)
+    adam = attacks.attack(victim, images, targets, np.full(4, 1.0), optimizer="adam")
+    assert np.all(adam.divergence < 0.1 * adam.unattacked_divergence)
+    for evaluations, expected in ((400, False), (1, True)):
+        ours = attacks.attack(victim, images, targets, np.full(4, 1.0), max_evaluations=evaluations)
+        assert diagnostics.first_order_gain(ours.loss, adam.loss).fired == expected
+
+
+def test_a_configured_attack_is_traced_once_for_all_its_calls():
+    victim, (images, targets) = LinearVictim(), _pairs()
+    traces = []
+    seen = victim.posteriors
+    victim.posteriors = lambda *arguments: traces.append(1) or seen(*arguments)
+    weights = np.geomspace(1e-2, 10, 6)
+    run = attacks.Attack(victim)
+    first = run(images, targets, weights)
+    count = len(traces)
+    again = run(images, targets, weights)
+    assert len(traces) == count
+    for one, other in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_redrawn_ancestors_are_flagged_as_not_deterministic(model):
     images, targets = _pairs(3, (32, 32, 1), size=1.0)
     for ancestors, expected in (("fresh", True), ("sample", False), ("mean", False)):
-        function = divergence_and_gradient(model, targets, ancestors=ancestors)
+        function = attacks.Attack(model, ancestors=ancestors).divergence_and_gradient(targets)
         checks = {c.name: c.fired for c in diagnostics.gradient_checks(function, images)}
         assert checks["not_deterministic"] == expected
 

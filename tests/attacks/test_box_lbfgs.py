@@ -265,7 +265,7 @@ def test_every_status_is_told_apart():
     np.testing.assert_array_equal(result.position[4], initial[4])
 
 
-@pytest.mark.parametrize("optimizer", ["lbfgs", "tfp", "scipy"])
+@pytest.mark.parametrize("optimizer", ["lbfgs", "tfp", "scipy", "adam"])
 def test_no_item_is_evaluated_more_often_than_allowed(optimizer):
     initial = np.array([[-1.0, 1.0, 0.5], [0.5, 0.0, 0.0]])
     result = minimize_in_box(rosenbrock, initial, -2.0, 2.0, max_evaluations=5, optimizer=optimizer)

@@ -1,0 +1,120 @@
+"""Which treatment of the ancestors makes the strongest attack on a hierarchical model?
+
+    python -m benchmarks.ancestors --run=runs/recipes/L4_beta6_fast
+
+Attacks the same pairs with ancestors at their means, at 1, 4 and 16 fixed draws, and redrawn, and
+scores every result with the same fresh draws: Δ = λ‖d‖₂ + divergence, and the share of the gap to
+the target's reconstruction that was closed. Intervals: 95 %, bootstrap over pairs.
+"""
+
+import argparse
+import pathlib
+import time
+
+import numpy as np
+
+from seatbelt_tf import presets, runs
+from trainers import program
+
+VARIANTS = {
+    "mean": {"ancestors": "mean"},
+    "1 draw": {"ancestors": "sample", "draws": 1},
+    "4 draws": {"ancestors": "sample", "draws": 4},
+    "16 draws": {"ancestors": "sample", "draws": 16},
+    "redrawn": {"ancestors": "fresh", "draws": 1},
+}
+FRESH_DRAWS = 64
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--run", required=True, help="run directory of a model with L > 1")
+    parser.add_argument("--objective", default="latent_kl", choices=presets.ATTACK_OBJECTIVES)
+    parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument("--weights", type=int, default=10)
+    parser.add_argument("--results", default="results/ancestors.json", help="where to write")
+    arguments = parser.parse_args()
+    program.import_tensorflow()
+    from seatbelt_tf import attacks
+    from seatbelt_tf.attacks import scoring
+    from trainers import training
+
+    run = runs.Run(arguments.run)
+    model = run.load_model()
+    data = training.data(
+        run.config()["data"], "test", batch_size=2 * arguments.pairs, shuffle=True, seed=0
+    )
+    images, targets = np.split(next(iter(data)).numpy(), 2)
+    pairs = np.repeat(np.arange(arguments.pairs), arguments.weights)
+    weights = np.tile(attacks.paper_weights(arguments.weights), arguments.pairs)
+    images, targets = images[pairs], targets[pairs]
+    layers = tuple(range(len(model.latent_dims)))
+    fresh = scoring.FreshDivergence(model, arguments.objective, layers, 1234, FRESH_DRAWS)
+    score = scoring.Scorer(model, 1234, FRESH_DRAWS)
+    found = {}
+    for name, options in VARIANTS.items():
+        start = time.perf_counter()
+        result = attacks.attack(
+            model, images, targets, weights, arguments.objective, pair_ids=pairs, **options
+        )
+        seconds = time.perf_counter() - start
+        found[name] = {
+            "loss": weights * result.distortion_norm + fresh(result.adversarial, targets),
+            "closed_share": score(images, targets, result.adversarial).closed_share,
+            "seconds": seconds,
+        }
+        print(f"{name}: {seconds:.0f} s", flush=True)
+    cells = [
+        {"ancestors": name, **_compare(values, found["mean"], pairs)}
+        for name, values in found.items()
+    ]
+    settings = {
+        "command": f"python -m benchmarks.ancestors --run={arguments.run}",
+        "objective": arguments.objective,
+        "attacks": len(weights),
+        "fresh_draws": FRESH_DRAWS,
+    }
+    runs.write_json(arguments.results, {**settings, "cells": cells})
+    table = _table(cells)
+    with runs.replacing(pathlib.Path(arguments.results).with_suffix(".md")) as path:
+        path.write_text(f"Written by `{settings['command']}`.\n\n{table}\n", encoding="utf-8")
+    print(table)
+
+
+def _compare(values, reference, pairs):
+    """Geometric mean of Δ over that with means, mean closed share, and intervals."""
+    log_ratio = np.log(np.maximum(values["loss"], 1e-3) / np.maximum(reference["loss"], 1e-3))
+    by_pair = [
+        [np.nanmean(array[pairs == pair]) for pair in np.unique(pairs)]
+        for array in (log_ratio, values["closed_share"])
+    ]
+    ratio, share = (_interval(np.array(array)) for array in by_pair)
+    return {
+        "loss_to_mean": [float(np.exp(number)) for number in ratio],
+        "closed_share": [float(number) for number in share],
+        "seconds": values["seconds"],
+    }
+
+
+def _interval(values):
+    """Mean and bootstrap interval of 95 %."""
+    rng = np.random.default_rng(0)
+    means = rng.choice(values, (2000, len(values))).mean(axis=1)
+    return (values.mean(), *np.quantile(means, (0.025, 0.975)))
+
+
+def _table(cells):
+    lines = ["| ancestors | fresh Δ / Δ(mean) | closed share | seconds |", "|---|---:|---:|---:|"]
+    for cell in cells:
+        ratio, share = (
+            "{:.3g} [{:.3g}, {:.3g}]".format(*cell[name])
+            for name in ("loss_to_mean", "closed_share")
+        )
+        lines.append(f"| {cell['ancestors']} | {ratio} | {share} | {cell['seconds']:.0f} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

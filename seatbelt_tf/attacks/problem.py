@@ -1,0 +1,155 @@
+"""What the attacker minimises, as compiled functions: Δ = λ‖d‖₂ + divergence."""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from seatbelt_tf import checks, gaussians
+from seatbelt_tf.attacks import objectives, scoring
+from seatbelt_tf.attacks.box_lbfgs import minimize_in_box
+
+ANCESTORS = ("mean", "sample", "fresh")
+
+
+class Found(NamedTuple):
+    """The fields of `AttackResult` that a minimisation gives."""
+
+    adversarial: np.ndarray
+    loss: np.ndarray
+    divergence: np.ndarray
+    unattacked_divergence: np.ndarray
+    distortion_norm: np.ndarray
+    projected_gradient_norm: np.ndarray
+    evaluations: np.ndarray
+    status: np.ndarray
+
+
+class Problem:
+    """Δ of one objective on one victim, and its minimisation; traced once for all calls.
+
+    Args:
+        victim: see `attack`, like the others.
+        objective: name.
+        layers: "all", "top", "bottom" or indices.
+        ancestors: "mean", "sample" or "fresh".
+        draws: number of draws of the ancestors.
+        seed: of the draws.
+        squared_norm: λ‖d‖₂² in place of λ‖d‖₂.
+
+    Raises:
+        ValueError: an unknown name, no layers, or draws or a seed out of range.
+    """
+
+    def __init__(self, victim, objective, layers, ancestors, draws, seed, squared_norm=False):
+        self.victim, self.objective = victim, objective
+        self.layers = _layer_indices(layers, len(victim.latent_dims))
+        self.squared_norm = squared_norm
+        self._goal = objectives.find(objective)
+        checks.one_of("ancestors", ancestors, ANCESTORS)
+        self._noise = None if ancestors == "mean" else scoring.draw(victim, draws, seed)
+        self._is_redrawn = ancestors == "fresh"
+        self._compiled = {}
+
+    def prepare(self, targets):
+        """What is computed once of the targets: (B, H, W, C) -> nested (B, …)."""
+        return self._goal.prepare(self.victim, targets, self._noise)
+
+    def divergence(self, images, prepared):
+        """The divergence part of Δ: (B, H, W, C) and prepared targets -> (B,)."""
+        noise = self._noise
+        if self._is_redrawn:
+            noise = tuple(tf.random.normal(tf.shape(draw)) for draw in noise)
+        return self._goal.divergence(self.victim, images, prepared, noise, self.layers)
+
+    def cost(self, distances):
+        """What λ multiplies: ‖d‖₂ or its square."""
+        return distances**2 if self.squared_norm else distances
+
+    def _loss(self, images, start, weights, prepared):
+        distortion = tf.reshape(images - start, [tf.shape(images)[0], -1])
+        if self.squared_norm:
+            cost = tf.reduce_sum(tf.square(distortion), axis=1)
+        else:
+            cost = gaussians.safe_norm(distortion)
+        return weights * cost + self.divergence(images, prepared)
+
+    def value_and_gradient(self, images, prepared):
+        """The divergence part of Δ (B,) and its gradient (B, H, W, C)."""
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            value = self.divergence(images, prepared)
+        return value, tape.gradient(value, images, unconnected_gradients="zero")
+
+    def compiled(self, function, **options):
+        """A method of this object as a `tf.function`, the same one at every call."""
+        key = (function.__name__, *sorted(options.items()))
+        if key not in self._compiled:
+            self._compiled[key] = tf.function(
+                lambda *arguments: function(*arguments, **options),
+                autograph=False,
+                reduce_retracing=True,
+            )
+        return self._compiled[key]
+
+    def minimize(self, images, targets, weights, starts, bounds, **options):
+        """Solves attacks all at once: arrays of leading dimension B -> `Found`.
+
+        Args:
+            images: (B, H, W, C).
+            targets: (B, H, W, C).
+            weights: (B,) λ.
+            starts: (B, H, W, C), where the search begins.
+            bounds: (lower, upper) of the pixels.
+            options: of `minimize_in_box`.
+        """
+        images, starts = tf.constant(images), tf.constant(starts)
+        weights = tf.constant(weights, tf.float32)
+        prepared = self.compiled(self.prepare)(tf.constant(targets))
+        unattacked = self.compiled(self.divergence)(images, prepared).numpy()
+        search = self._search
+        if options["optimizer"] != "scipy":
+            search = self.compiled(search, bounds=tuple(map(float, bounds)), **options)
+            options = {}
+        else:
+            options["bounds"] = bounds
+        found = search(images, prepared, weights, starts, **options)
+        adversarial = tf.reshape(found.position, images.shape)
+        distances = gaussians.safe_norm(tf.reshape(adversarial - images, [len(images), -1]))
+        return Found(
+            adversarial=adversarial.numpy(),
+            loss=found.value.numpy(),
+            divergence=self.compiled(self.divergence)(adversarial, prepared).numpy(),
+            unattacked_divergence=unattacked,
+            distortion_norm=distances.numpy(),
+            projected_gradient_norm=found.projected_gradient_norm.numpy(),
+            evaluations=found.evaluations.numpy(),
+            status=found.status.numpy(),
+        )
+
+    def _search(self, images, prepared, weights, starts, bounds, **options):
+        def value_and_gradients(positions, items):
+            own = tf.nest.map_structure(lambda t: tf.gather(t, items), prepared)
+            start = tf.gather(images, items)
+            with tf.GradientTape() as tape:
+                tape.watch(positions)
+                attacked = tf.reshape(positions, [-1, *images.shape[1:]])
+                value = self._loss(attacked, start, tf.gather(weights, items), own)
+            return value, tape.gradient(value, positions)
+
+        flat = tf.reshape(starts, [-1, starts.shape[1:].num_elements()])
+        lower, upper = (tf.fill(tf.shape(flat), float(bound)) for bound in bounds)
+        return minimize_in_box(value_and_gradients, flat, lower, upper, **options)
+
+
+def _layer_indices(layers, depth):
+    named = {"all": range(depth), "bottom": range(1), "top": range(depth - 1, depth)}
+    try:
+        indices = sorted({int(layer) for layer in named.get(layers, layers)})
+    except (TypeError, ValueError):
+        indices = []
+    if not indices or indices[0] < 0 or indices[-1] >= depth:
+        raise checks.invalid(
+            "layers", f"'all', 'top', 'bottom' or indices from 0 to {depth - 1}", repr(layers)
+        )
+    return tuple(indices)
