@@ -21,7 +21,6 @@ _MAX_MEMBERS = 100_000
 _DAMAGE = (
     EOFError,
     KeyError,
-    MemoryError,
     NotImplementedError,
     OSError,
     RecursionError,
