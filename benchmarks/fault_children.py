@@ -22,7 +22,7 @@ CONFIG = {
         "xla": False,
     },
 }
-PAIRS, WEIGHTS = 14, 3
+PAIRS, WEIGHTS = 60, 3
 
 _TRAIN = """
 import sys

@@ -86,7 +86,7 @@ def battery(directory, count):
     whole = battery_records(run, "whole", _finish)
     rng, interrupted = random.Random(1), 0
     for _ in range(count):
-        status, _, _ = _kill(run, "battery killed", "made", rng.uniform(0, 1.5))
+        status, _, _ = _kill(run, "battery killed", "made", rng.uniform(0, 0.3))
         interrupted += status == KILLED
     killed = battery_records(run, "killed", _finish)
     with start("battery shared", run) as one, start("battery shared", run) as two:
