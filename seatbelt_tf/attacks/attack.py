@@ -22,7 +22,8 @@ class AttackResult(NamedTuple):
         unattacked_divergence: (B,) the same at d = 0.
         fresh_divergence: (B,) the divergence part again, with ancestors drawn afresh.
         distortion_norm: (B,) ‖d‖₂, pixels in [-1, 1].
-        projected_gradient_norm: (B,) ‖P(x − ∇Δ) − x‖∞ at the result.
+        projected_gradient_norm: (B,) ‖P(x − ∇Δ) − x‖∞ at the result; at d = 0, where λ‖d‖₂ has
+            no gradient, with the subgradient that makes it smallest.
         evaluations: (B,) int32 evaluations of Δ used, all starts together.
         status: (B,) int32 `Status` of the start that won.
         first_loss: (B,) Δ after the first start, at d = 0: how much the others gained.
@@ -207,6 +208,15 @@ class Attack:
             first_loss=first_loss,
             **best._asdict(),
         )
+
+    def continued_loss(self, images, targets, weights, adversarial):
+        """Δ (B,) after as many evaluations again, from attacked images that were found before."""
+        images, targets, weights = _check_arguments(
+            self.problem.victim, images, targets, weights, self._bounds
+        )
+        return self.problem.minimize(
+            images, targets, weights, adversarial, self._bounds, **self._options
+        ).loss
 
     def divergence_and_gradient(self, targets):
         """The divergence part of Δ towards given targets, as the attacker sees it.

@@ -21,8 +21,8 @@ from seatbelt_tf.attacks.box_lbfgs import Status
 IMAGE_FIELDS = ("adversarial", "distortion")
 # Attacks solved and stored together. All λ of a pair belong together, since they start each other.
 ATTACKS_AT_ONCE = 50
-# Every so many attacks one is tried by a first-order method, too.
-FIRST_ORDER_EVERY = 10
+# Of so many attacks one is gone on with and tried by a first-order method, too, as a check.
+CHECKED_EVERY = 10
 
 
 class Battery:
@@ -120,25 +120,38 @@ class Battery:
         checks = diagnostics.diagnose(result_of(records), records["weight"], records["pair"])
         function = self._attack.divergence_and_gradient(self.targets)
         checks += diagnostics.gradient_checks(function, self.images)
-        return [*checks, self._first_order(records)]
+        again = self._checked_again(records)
+        rows = again["rows"]
+        loss, unattacked = records["loss"][rows], records["unattacked_divergence"][rows]
+        return [
+            *checks,
+            diagnostics.not_converged(loss, again["continued_loss"], unattacked),
+            diagnostics.first_order_gain(loss, again["first_order_loss"], unattacked),
+        ]
 
-    def _first_order(self, records):
-        """Attacks one in `FIRST_ORDER_EVERY` by projected Adam, once, and compares."""
-        path = self.path / "first_order.npz"
+    def _checked_again(self, records):
+        """Δ of a random part of the attacks after going on, and after a first-order attack."""
+        path = self.path / "checked_again.npz"
         _set_aside_if_damaged(path)
-        count = len(records["loss"])
-        rng = np.random.default_rng(self.options["seed"])
-        rows = np.sort(rng.choice(count, -(-count // FIRST_ORDER_EVERY), replace=False))
         for _ in runs.unfinished([path]):
-            options = {**self.options, "optimizer": "adam", "restarts": 0}
+            count = len(records["loss"])
+            rng = np.random.default_rng(self.options["seed"])
+            rows = np.sort(rng.choice(count, -(-count // CHECKED_EVERY), replace=False))
             pairs = records["pair"][rows]
-            found = Attack(self.victim, **options)(
-                self.images[pairs], self.targets[pairs], records["weight"][rows]
+            problem = (self.images[pairs], self.targets[pairs], records["weight"][rows])
+            first_order = Attack(
+                self.victim, **{**self.options, "optimizer": "adam", "restarts": 0}
             )
+            arrays = {
+                "rows": rows,
+                "continued_loss": self._attack.continued_loss(
+                    *problem, records["adversarial"][rows]
+                ),
+                "first_order_loss": first_order(*problem).loss,
+            }
             with runs.replacing(path) as temporary:
-                np.savez_compressed(temporary, rows=rows, loss=found.loss)
-        stored = tensors.load(path)
-        return diagnostics.first_order_gain(records["loss"][stored["rows"]], stored["loss"])
+                np.savez_compressed(temporary, **arrays)
+        return tensors.load(path)
 
 
 def _set_aside_if_damaged(path):
