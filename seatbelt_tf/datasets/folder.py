@@ -160,24 +160,13 @@ def _decoded(path, index, image_size, cache):
 
 
 def _batches(path, entries, recipe):
-    import tensorflow as tf
-
-    decode = tf.function(
-        lambda content: preprocessing.decode(content, recipe),
-        input_signature=[tf.TensorSpec((), tf.string)],
-        autograph=False,
-    )
+    decode = preprocessing.decoder(recipe)
 
     def image(entry):
         try:
-            return decode((path / entry.path).read_bytes()).numpy()
-        except (OSError, tf.errors.OpError) as error:
-            reason = " ".join(str(error).split())
-            raise checks.invalid(
-                "name",
-                f"images that TensorFlow decodes ({entry.path}: {reason})",
-                f"'folder:{path}'",
-            ) from error
+            return decode((path / entry.path).read_bytes(), entry.path)
+        except (OSError, ValueError) as error:
+            raise checks.invalid("name", f"images ({error})", repr(f"folder:{path}")) from error
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
         for start in range(0, len(entries), _BATCH):

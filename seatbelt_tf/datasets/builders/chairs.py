@@ -54,7 +54,9 @@ class Chairs(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(views, set(part)) for split, part in parts.items()}
 
     def _generate_examples(self, views, models):
-        recipe = preprocessing.recipe(1, published.Chairs.shape[0], published.CHAIRS_CROP)
+        decode = preprocessing.decoder(
+            preprocessing.recipe(1, published.Chairs.shape[0], published.CHAIRS_CROP)
+        )
         for factors, view in views:
             if factors[0] in models:
                 content = view.read()
@@ -62,7 +64,7 @@ class Chairs(tfds.core.GeneratorBasedBuilder):
                 yield (
                     "-".join(view.groups),
                     {
-                        "image": renders.decoded(content, recipe, view.name),
+                        "image": decode(content, view.name),
                         **dict(zip(published.Chairs.factors, factors, strict=True)),
                         "model_id": view.groups[0],
                     },

@@ -74,7 +74,7 @@ class Faces3d(tfds.core.GeneratorBasedBuilder):
             yield factors, faces[factors][..., np.newaxis]
 
     def _from_images(self, path):
-        recipe = preprocessing.recipe(1, published.Faces3D.shape[0])
+        decode = preprocessing.decoder(preprocessing.recipe(1, published.Faces3D.shape[0]))
         faces = {tuple(map(int, face.groups)): face for face in renders.renders(path, _FACE)}
         if set(faces) != set(np.ndindex(self.COUNTS)):
             raise ValueError(
@@ -84,7 +84,7 @@ class Faces3d(tfds.core.GeneratorBasedBuilder):
         for factors, face in faces.items():
             content = face.read()
             renders.require_png(content, None, face.name)
-            yield factors, renders.decoded(content, recipe, face.name)
+            yield factors, decode(content, face.name)
 
 
 def _numpy_array(file, path):

@@ -4,6 +4,7 @@ Nothing is ever extracted: members are read one by one, and only regular files w
 pattern, that are no larger than a limit, and whose images have the expected size.
 """
 
+import functools
 import io
 import itertools
 import os
@@ -70,18 +71,6 @@ def require_png(content: bytes, size: tuple[int, int] | None, name: str) -> None
         raise ValueError(f"{name} is {found[0]}×{found[1]}, expected {size or 'at most 4096²'}")
 
 
-def decoded(content: bytes, recipe, name: str):
-    """The image as `preprocessing.decode` has it: uint8 array. ValueError names the file."""
-    import tensorflow as tf
-
-    from seatbelt_tf.datasets import preprocessing
-
-    try:
-        return preprocessing.decode(content, recipe).numpy()
-    except tf.errors.OpError as error:
-        raise ValueError(f"{name} cannot be decoded ({error.message})") from error
-
-
 def _folder(path: pathlib.Path) -> Iterator[tuple]:
     def refuse(error):
         raise ValueError(f"{error.filename}: {error.strerror}") from error
@@ -95,24 +84,21 @@ def _folder(path: pathlib.Path) -> Iterator[tuple]:
 
 
 def _archive(path: pathlib.Path) -> Iterator[tuple]:
-    # Uncompressed only, so that a small file cannot hold a huge one. Members are read later.
+    # Uncompressed only, so that a small file cannot hold a huge one.
     try:
-        archive = tarfile.open(path, "r:")  # noqa: SIM115
-        members = archive.getmembers()
+        with tarfile.open(path, "r:") as archive:
+            members = archive.getmembers()
     except (tarfile.TarError, EOFError) as error:
         raise ValueError(f"{path}: not a whole uncompressed tar archive ({error})") from error
 
-    def reader(member):
-        def read():
-            try:
-                content = archive.extractfile(member).read()
-            except (tarfile.TarError, EOFError) as error:
-                raise ValueError(f"{path}: {member.name} is cut short ({error})") from error
-            if len(content) != member.size:
-                raise ValueError(f"{path}: {member.name} is cut short")
-            return content
-
-        return read
+    def read(member):
+        with path.open("rb") as file:
+            file.seek(member.offset_data)
+            content = file.read(member.size)
+        if len(content) != member.size:
+            raise ValueError(f"{path}: {member.name} is cut short")
+        return content
 
     for member in members:
-        yield member.name.removeprefix("./"), member.size, member.isreg(), reader(member)
+        is_regular = member.isreg() and not member.issparse()
+        yield member.name, member.size, is_regular, functools.partial(read, member)
