@@ -19,13 +19,15 @@ import sys
 import time
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from seatbelt_tf import datasets, figures, runs
 
 STAND_INS = ("celeb_a", "svhn_cropped", "dsprites", "chairs", "faces3d")
 WORK = pathlib.Path("runs/datasets")
 COUNT, PHOTOGRAPHS = 6_000, 400
-BATCH, SECONDS = 64, 5.0
+BATCH, SECONDS = 64, 3.0
 
 
 def main():
@@ -88,12 +90,7 @@ def _measure(name, data_dir):
     whole = list(datasets.load(name, repeat=True, **options).take(8).as_numpy_iterator())
     rest = datasets.load(name, repeat=True, start_step=5, **options).take(3).as_numpy_iterator()
     splits = {split: _digests(name, split, options) for split in ("train", "validation", "test")}
-    if sheet.ndim == 4:
-        label = name.partition(":")[0]
-        figures.save(
-            figures.image_grid(sheet[:48], columns=16, title=label),
-            pathlib.Path("results/datasets") / f"{label}.png",
-        )
+    _draw(name, sheet)
     return {
         "shape": sheet.shape[1:],
         "splits": dict(datasets.info(name, data_dir).splits),
@@ -105,6 +102,22 @@ def _measure(name, data_dir):
         "test_images_seen_in_training": len(splits["test"] & splits["train"]),
         "validation_images_seen_in_training": len(splits["validation"] & splits["train"]),
     }
+
+
+def _draw(name, batch):
+    """The first training batch: a contact sheet, or a look along the roll's axis."""
+    label = name.partition(":")[0]
+    title = f"{label} (stand-in)" if label in STAND_INS else label
+    if batch.ndim == 4:
+        figure = figures.image_grid(batch[:24], columns=12, title=title)
+    else:
+        figure = Figure(figsize=(3, 3), dpi=100)
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot(aspect="equal", title=title, xlabel="$x_1$", ylabel="$x_3$")
+        points = next(iter(datasets.load(name, batch_size=2000))).numpy()
+        axes.scatter(points[:, 0], points[:, 2], c=points[:, 1], s=2)
+        figure.tight_layout()
+    figures.save(figure, pathlib.Path("results/datasets") / f"{label}.png")
 
 
 def _digests(name, split, options):

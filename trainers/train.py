@@ -72,8 +72,6 @@ def configuration():
     Raises:
         ValueError: a flag is out of range or contradicts another.
     """
-    if FLAGS.max_unreadable < 0:
-        raise checks.invalid("max_unreadable", "an integer of at least 0", FLAGS.max_unreadable)
     limit = {"max_unreadable": FLAGS.max_unreadable}
     datasets.check(FLAGS.dataset, FLAGS.data_dir, **limit)
     info = datasets.info(FLAGS.dataset, FLAGS.data_dir, **limit)

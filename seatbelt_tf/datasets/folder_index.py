@@ -4,6 +4,7 @@ The result is kept as JSON in the cache and used again until a file's name, size
 """
 
 import concurrent.futures
+import contextlib
 import functools
 import hashlib
 import io
@@ -78,7 +79,8 @@ def _read(path, cache, files, key):
         index = _from_json(json.loads(kept.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
         index = _index(path, files, key)
-        runs.write_json(kept, index._asdict())
+        with contextlib.suppress(OSError):  # a full disk costs time, nothing else
+            runs.write_json(kept, index._asdict())
     if not index.entries:
         name, reason = index.unreadable[0]
         raise checks.invalid(
