@@ -112,10 +112,12 @@ class Folder(Source):
     def _notes(self, index):
         notes = [f"left out, unreadable: {path}: {why}" for path, why in index.unreadable]
         notes += [f"left out, the same as another: {path}" for path in index.duplicates]
-        size = self.image_sizes[0]
-        small = sum(min(entry.width, entry.height) < size for entry in index.entries)
-        if small:
-            notes.append(f"{small} images have fewer than {size} rows or columns")
+        sizes = [min(entry.width, entry.height) for entry in index.entries]
+        if min(sizes) < self.image_sizes[0]:
+            notes.append(
+                f"shorter sides are from {min(sizes)} to {max(sizes)} pixels; images smaller than "
+                "the image size are enlarged"
+            )
         return tuple(notes)
 
 

@@ -131,15 +131,14 @@ def decoder(parts: Mapping):
     """
     import tensorflow as tf
 
+    # Traced here, not by the first call: several threads would each trace it.
     compiled = tf.function(
-        lambda content: decode(content, parts),
-        input_signature=[tf.TensorSpec((), tf.string)],
-        autograph=False,
-    )
+        lambda content: decode(content, parts), autograph=False
+    ).get_concrete_function(tf.TensorSpec((), tf.string))
 
     def decoded(content: bytes, name: str):
         try:
-            return compiled(content).numpy()
+            return compiled(tf.constant(content)).numpy()
         except tf.errors.OpError as error:
             reason = error.message.splitlines()[0]
             raise ValueError(f"{name} cannot be decoded ({reason})") from error

@@ -48,6 +48,11 @@ class DatasetInfo:
     fingerprint: str | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def size(self) -> int:
+        """Number of images in all splits."""
+        return sum(self.splits.values())
+
 
 class Images(abc.ABC):
     """The images of one split, fetched by their place in it."""
