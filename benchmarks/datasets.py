@@ -61,6 +61,7 @@ def main():
     report = {
         "command": "python -m benchmarks.datasets --cifar10=DATA_DIR --json=results/datasets.json",
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "load_average": round(os.getloadavg()[0], 1),
         "batch_size": BATCH,
         "datasets": results,
         "white_share_of_sprites": _white_shares(),
