@@ -9,14 +9,15 @@ import tempfile
 
 from export.errors import ServingError
 
-_CODES = (
+_NAMES = (
     "OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS "
     "PERMISSION_DENIED RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED "
     "INTERNAL UNAVAILABLE DATA_LOSS UNAUTHENTICATED"
-).split()
+)
+_CODES = _NAMES.split()
 
 
-class ProcessDied(RuntimeError):
+class ProcessDiedError(RuntimeError):
     """The process ended before it answered: what a server would have done, too."""
 
 
@@ -35,14 +36,14 @@ class Loader:
 
     Raises:
         ServingError: the loader refused the directory.
-        ProcessDied: it did not survive loading it.
+        ProcessDiedError: it did not survive loading it.
         FileNotFoundError: this TensorFlow has no C++ library.
     """
 
     def __init__(self, directory):
         script = pathlib.Path(__file__).with_name("cpp_session.py")
         arguments = [sys.executable, "-P", str(script), library(), str(directory)]
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
             arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
         )
@@ -62,7 +63,7 @@ class Loader:
 
         Raises:
             ServingError: the request was refused.
-            ProcessDied: the request ended the process.
+            ProcessDiedError: the request ended the process.
         """
         try:
             pickle.dump((signature, inputs), self._process.stdin)
@@ -92,7 +93,7 @@ class Loader:
         status = self._process.wait()
         self._errors.seek(0)
         lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
-        raise ProcessDied(f"exit status {status}: {' '.join(lines[-3:])}")
+        raise ProcessDiedError(f"exit status {status}: {' '.join(lines[-3:])}")
 
     def __enter__(self):
         return self

@@ -21,6 +21,10 @@ INVALID_ARGUMENT, FAILED_PRECONDITION = 3, 9
 _DTYPES = {1: np.float32, 2: np.float64, 3: np.int32, 4: np.uint8, 9: np.int64, 10: np.bool_}
 _DTYPES |= {19: np.float16}
 _CODES = {np.dtype(dtype): code for code, dtype in _DTYPES.items()}
+_POINTERS = (
+    "TF_NewStatus TF_Message TF_NewGraph TF_NewSessionOptions TF_NewBuffer TF_TensorData "
+    "TF_LoadSessionFromSavedModel TF_GraphOperationByName TF_AllocateTensor"
+)
 _STRING = 7
 _STRING_BYTES = 24
 
@@ -37,7 +41,7 @@ class _Buffer(ctypes.Structure):
     )
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """A request that the runtime answered with an error: (code, message)."""
 
 
@@ -49,19 +53,16 @@ class Session:
         directory: of the SavedModel.
 
     Raises:
-        Refused: the directory cannot be loaded.
+        RefusedError: the directory cannot be loaded.
     """
 
     def __init__(self, library, directory):
         self._c = c = ctypes.CDLL(library)
-        for name in (
-            "TF_NewStatus TF_Message TF_NewGraph TF_NewSessionOptions TF_NewBuffer TF_TensorData "
-            "TF_LoadSessionFromSavedModel TF_GraphOperationByName TF_AllocateTensor"
-        ).split():
+        for name in _POINTERS.split():
             getattr(c, name).restype = ctypes.c_void_p
         c.TF_Dim.restype = ctypes.c_int64
         c.TF_TensorByteSize.restype = ctypes.c_size_t
-        getattr(c, "_ZN10tensorflow21DisableXlaCompilationEv")()
+        c._ZN10tensorflow21DisableXlaCompilationEv()
         self._status = ctypes.c_void_p(c.TF_NewStatus())
         self._graph = ctypes.c_void_p(c.TF_NewGraph())
         meta_graph = ctypes.cast(ctypes.c_void_p(c.TF_NewBuffer()), ctypes.POINTER(_Buffer))
@@ -84,14 +85,14 @@ class Session:
         """Runs a signature: dict of output name to array, and the seconds that it took.
 
         Raises:
-            Refused: by the runtime, or, for unknown names, as TF Serving's predict does.
+            RefusedError: by the runtime, or, for unknown names, as TF Serving's predict does.
         """
         if name not in self.signatures:
-            raise Refused(FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+            raise RefusedError(FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
         known, outputs = self.signatures[name]
         extra = sorted(set(inputs) - set(known))
         if extra:
-            raise Refused(
+            raise RefusedError(
                 INVALID_ARGUMENT,
                 f"input size does not match signature. Sent extra: {','.join(extra)}",
             )
@@ -123,7 +124,7 @@ class Session:
         code = self._c.TF_GetCode(self._status)
         if code:
             message = ctypes.string_at(self._c.TF_Message(self._status)).decode("utf-8", "replace")
-            raise Refused(code, message)
+            raise RefusedError(code, message)
 
     def _places(self, names):
         places = []
@@ -235,7 +236,7 @@ def main():
 
     try:
         session = Session(*sys.argv[1:])
-    except Refused as error:
+    except RefusedError as error:
         return answer(error.args)
     foreign = {"tensorflow", "keras", "seatbelt_tf", "export"} & set(sys.modules)
     answer((session.signatures, sorted(foreign)))
@@ -246,7 +247,7 @@ def main():
             return None
         try:
             answer(session.predict(*request))
-        except Refused as error:
+        except RefusedError as error:
             answer(error.args)
 
 

@@ -67,5 +67,5 @@ def _try(directory, requests):
         with cpp_loader.Loader(directory) as loader:
             for name, inputs in requests:
                 loader.predict(name, inputs)
-    except (ServingError, cpp_loader.ProcessDied) as error:
+    except (ServingError, cpp_loader.ProcessDiedError) as error:
         raise checks.invalid("run", "a model that TF Serving's loader can run", error) from error

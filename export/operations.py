@@ -12,29 +12,38 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from seatbelt_tf import checks
 
+# Structure, control flow, variables and checks.
+_STRUCTURE = """
+Arg Assert AssignVariableOp Const DisableCopyOnRead EnsureShape Identity IdentityN If
+MergeV2Checkpoints NoOp Pack PartitionedCall Placeholder ReadVariableOp RestoreV2 Retval SaveV2
+ShardedFilename StatefulPartitionedCall StatelessIf StatelessWhile StaticRegexFullMatch StringJoin
+TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem TensorListStack Unpack
+VarHandleOp While
+"""
+_ARITHMETIC = """
+Abs Add AddN AddV2 All Any Cast Ceil ClipByValue Cumsum DivNoNan Equal Erf Exp Expm1 Floor FloorDiv
+FloorMod Greater GreaterEqual IsFinite IsNan Less LessEqual Log Log1p LogicalAnd LogicalNot
+LogicalOr Max Maximum Mean Min Minimum Mul Neg NotEqual Pow Prod RealDiv Reciprocal Round Rsqrt
+Select SelectV2 Sigmoid Sign Sqrt Square SquaredDifference Sub Sum Tanh
+"""
+_SHAPES = """
+BroadcastArgs BroadcastTo ConcatV2 ExpandDims Fill GatherNd GatherV2 OnesLike Pad PadV2 Range
+Reshape Shape Slice Split SplitV Squeeze StridedSlice Tile Transpose ZerosLike
+"""
+_NETWORKS = """
+AvgPool BatchMatMulV2 BiasAdd Conv2D Conv2DBackpropInput DepthToSpace Elu FusedBatchNormV3 LeakyRelu
+MatMul MaxPool Relu Selu Softmax Softplus SpaceToDepth
+"""
+# Functions of a seed, all of them.
+_RANDOM_NUMBERS = """
+Bitcast StatelessRandomGetAlg StatelessRandomGetKeyCounter StatelessRandomNormalV2
+StatelessRandomUniformFullIntV2 StatelessRandomUniformV2
+"""
+_ENCODED_IMAGES = "DecodePng DecodeRaw ExtractJpegShape ResizeArea StringLength Substr"
 ALLOWED = frozenset(
-    # Structure, control flow, variables and checks.
-    "Arg Assert Const EnsureShape Identity IdentityN If MergeV2Checkpoints NoOp Pack PartitionedCall "
-    "Placeholder Retval StatefulPartitionedCall StatelessIf StatelessWhile Unpack While "
-    "AssignVariableOp DisableCopyOnRead ReadVariableOp RestoreV2 SaveV2 ShardedFilename "
-    "StaticRegexFullMatch StringJoin VarHandleOp "
-    "TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem TensorListStack "
-    # Arithmetic and comparison.
-    "Abs Add AddN AddV2 All Any Cast Ceil ClipByValue Cumsum DivNoNan Equal Erf Exp Expm1 Floor "
-    "FloorDiv FloorMod Greater GreaterEqual IsFinite IsNan Less LessEqual Log Log1p LogicalAnd "
-    "LogicalNot LogicalOr Max Maximum Mean Min Minimum Mul Neg NotEqual Pow Prod RealDiv Reciprocal "
-    "Round Rsqrt Select SelectV2 Sigmoid Sign Sqrt Square SquaredDifference Sub Sum Tanh "
-    # Shapes and places.
-    "BroadcastArgs BroadcastTo ConcatV2 ExpandDims Fill GatherNd GatherV2 OnesLike Pad PadV2 Range "
-    "Reshape Shape Slice Split SplitV Squeeze StridedSlice Tile Transpose ZerosLike "
-    # Networks.
-    "AvgPool BatchMatMulV2 BiasAdd Conv2D Conv2DBackpropInput DepthToSpace Elu "
-    "FusedBatchNormV3 LeakyRelu MatMul MaxPool Relu Selu Softmax Softplus SpaceToDepth "
-    # Random numbers that are functions of a seed.
-    "Bitcast StatelessRandomGetAlg StatelessRandomGetKeyCounter StatelessRandomNormalV2 "
-    "StatelessRandomUniformFullIntV2 StatelessRandomUniformV2 "
-    # Encoded images.
-    "DecodePng DecodeRaw ExtractJpegShape ResizeArea StringLength Substr".split()
+    " ".join(
+        (_STRUCTURE, _ARITHMETIC, _SHAPES, _NETWORKS, _RANDOM_NUMBERS, _ENCODED_IMAGES)
+    ).split()
 )
 
 

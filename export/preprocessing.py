@@ -119,7 +119,7 @@ def _measured(contents, preprocessing):
     fits = tf.debugging.Assert(
         (length <= MAX_BYTES) & (length >= _PNG_HEADER_BYTES),
         [
-            f"Invalid image. Expected from {_PNG_HEADER_BYTES} to {MAX_BYTES} bytes. Received",
+            f"Invalid image. Expected {_PNG_HEADER_BYTES} to {MAX_BYTES} bytes. Received",
             length,
         ],
     )

@@ -20,7 +20,8 @@ model_config_list {{
 _BATCHING = """\
 # --enable_batching --batching_parameters_file=/models/{directory}/batching.config
 # Requests to one signature share a batch. No row's answer depends on the others', but a request
-# that is refused takes the requests batched with it along: leave batching off for untrusted clients.
+# that is refused takes those batched with it along: leave batching off where clients don't trust
+# each other.
 max_batch_size {{ value: {rows} }}
 batch_timeout_micros {{ value: 1000 }}
 max_enqueued_batches {{ value: 128 }}
