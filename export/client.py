@@ -143,7 +143,7 @@ class Client(abc.ABC):
     def _call(self, signature, inputs, timeout):
         """One attempt: dict of output name to array, or ServingError."""
 
-    def close(self):  # noqa: B027: REST holds no connection
+    def close(self):  # noqa: B027
         """Lets the connection go."""
 
     def __enter__(self):
