@@ -21,7 +21,7 @@ import time
 
 import numpy as np
 
-from seatbelt_tf import presets, runs
+from seatbelt_tf import runs
 from trainers import program
 
 BATCH_SIZES = (1, 32)
@@ -64,7 +64,7 @@ def _untrained(path):
     from seatbelt_tf import SeatbeltVAE
 
     run = runs.Run(path)
-    options = {"image_shape": [64, 64, 1], "latent_dims": list(presets.DEFAULT_LATENT_DIMS)}
+    options = {"image_shape": [64, 64, 1], "latent_dims": [48, 24, 12, 6]}
     run.create({"model": options, "data": {"name": "sprites", "data_dir": None, "image_size": 64}})
     run.save_model(SeatbeltVAE(**options))
     return run
@@ -153,8 +153,8 @@ def _cell(signature, rows, times):
 
 def _print(cell):
     forms = "; ".join(
-        f"{form} {cell[form]['requests_per_second']:.1f}/s, median {cell[form]['median_ms']:.2f} ms, "
-        f"99th percentile {cell[form]['p99_ms']:.2f} ms"
+        f"{form} {cell[form]['requests_per_second']:.1f}/s, "
+        f"median {cell[form]['median_ms']:.2f} ms, 99th percentile {cell[form]['p99_ms']:.2f} ms"
         for form in ("served", "keras", "keras_function")
         if form in cell
     )

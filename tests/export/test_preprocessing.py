@@ -32,7 +32,8 @@ def as_trained(dataset, image, size):
 
     from seatbelt_tf.datasets import registry
 
-    return datasets.scale(registry.find(dataset).image(tf.constant(image), size)).numpy()
+    pixels = registry.find(dataset).image(tf.constant(image), size).numpy()
+    return datasets.scale(pixels.astype(np.uint8)).numpy()
 
 
 @pytest.mark.parametrize(
