@@ -3,11 +3,13 @@
 import base64
 import json
 import os
+import re
 import urllib.error
 import urllib.request
 
 import numpy as np
 import pytest
+from programs import ROOT
 from serving import Served, encode_image, grpc_server, rest_server
 
 from export import client
@@ -118,6 +120,14 @@ def test_answers_above_grpcs_usual_limit_arrive(grpc_address):
     with client.connect(grpc_address, timeout=60) as seatbelt:
         samples = seatbelt.sample(seed)["sample"]
     assert samples.nbytes > 4 * 2**20
+
+
+def test_the_readmes_call_works(grpc_address, capsys):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n((?:(?!```).)*export import client.*?)```", text, re.DOTALL)
+    assert "grpc://localhost:8500" in block
+    exec(block.replace("grpc://localhost:8500", grpc_address), {})
+    assert capsys.readouterr().out.startswith("(2, 12)\n-")
 
 
 @pytest.mark.parametrize("address", ["localhost:8500", "ftp://localhost", "grpc://", ""])
