@@ -163,10 +163,10 @@ def _print(cell):
 
 def _first(run, version, processes):
     """Milliseconds of a fresh process's first request: medians by signature."""
-    from export import cpp_loader, preprocessing, signatures, warmup
+    from export import cpp_loader, image_bytes, signatures, warmup
 
-    steps = preprocessing.of_run(run.config())
-    requests = warmup.requests(signatures.of_model(run.load_model(), steps), steps)
+    recipe = image_bytes.recipe_of(run.config())
+    requests = warmup.requests(signatures.of_model(run.load_model(), recipe), recipe)
     figures = {}
     for rows, signature in ((1, "encode"), (32, "encode"), (1, "score")):
         times = {"cold_ms": [], "warmed_ms": []}

@@ -4,9 +4,9 @@ import pathlib
 
 from export import (
     cpp_loader,
+    image_bytes,
     model_card,
     operations,
-    preprocessing,
     publish,
     server_files,
     signatures,
@@ -36,9 +36,9 @@ def export_run(run, model_dir):
     run.check_trained()
     publish.check_place(model_dir)
     model_dir = pathlib.Path(model_dir)
-    steps = preprocessing.of_run(run.config())
-    served = signatures.of_model(run.load_model(), steps)
-    warmup_requests = warmup.requests(served, steps)
+    recipe = image_bytes.recipe_of(run.config())
+    served = signatures.of_model(run.load_model(), recipe)
+    warmup_requests = warmup.requests(served, recipe)
     name = model_dir.absolute().name
 
     def build(directory):
@@ -48,18 +48,18 @@ def export_run(run, model_dir):
         (directory / "assets.extra").mkdir()
         if warmup.is_possible():
             warmup.write(directory, name, warmup_requests)
-        runs.write_json(directory / "assets.extra" / "preprocessing.json", describe(steps))
+        runs.write_json(directory / "assets.extra" / "preprocessing.json", describe(recipe))
         card = directory / "assets.extra" / "MODEL_CARD.md"
-        card.write_text(model_card.text(run, steps), encoding="utf-8")
+        card.write_text(model_card.text(run, recipe), encoding="utf-8")
 
     version = publish.publish(model_dir, build)
     server_files.write(model_dir, name)
     return version
 
 
-def describe(steps):
-    """The preprocessing as JSON-compatible data: its fields, and what they do in words."""
-    return {**steps._asdict(), "steps": preprocessing.describe(steps)}
+def describe(recipe):
+    """The preprocessing as JSON-compatible data: the recipe, and what it does in words."""
+    return {**recipe, "steps": image_bytes.describe(recipe)}
 
 
 def _try(directory, requests):

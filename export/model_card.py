@@ -2,7 +2,7 @@
 
 import json
 
-from export import preprocessing
+from export import image_bytes
 from seatbelt_tf import datasets
 
 _LIMITS = """\
@@ -13,18 +13,18 @@ _LIMITS = """\
 """
 
 
-def text(run, steps):
+def text(run, recipe):
     """The card of a run's model, in Markdown.
 
     Args:
         run: a trained `runs.Run`.
-        steps: its `Preprocessing`.
+        recipe: its preprocessing, see `image_bytes.recipe_of`.
     """
     config = run.config()
     sections = {
         "Data": _data(config["data"]),
         "Preprocessing of encoded images": "".join(
-            f"{place}. {step}\n" for place, step in enumerate(preprocessing.describe(steps), 1)
+            f"{place}. {step}\n" for place, step in enumerate(image_bytes.describe(recipe), 1)
         ),
         "Model": _table(config["model"]),
         "Training": _table(config.get("training", {}))

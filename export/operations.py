@@ -39,7 +39,7 @@ _RANDOM_NUMBERS = """
 Bitcast StatelessRandomGetAlg StatelessRandomGetKeyCounter StatelessRandomNormalV2
 StatelessRandomUniformFullIntV2 StatelessRandomUniformV2
 """
-_ENCODED_IMAGES = "DecodePng DecodeRaw ExtractJpegShape ResizeArea StringLength Substr"
+_ENCODED_IMAGES = "DecodeImage DecodeRaw ExtractJpegShape ReverseV2 StringLength Substr"
 ALLOWED = frozenset(
     " ".join(
         (_STRUCTURE, _ARITHMETIC, _SHAPES, _NETWORKS, _RANDOM_NUMBERS, _ENCODED_IMAGES)

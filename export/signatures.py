@@ -12,7 +12,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from export import preprocessing
+from export import image_bytes as encoded_images
 from seatbelt_tf import by_row, pixels
 
 DEFAULT = "encode"
@@ -38,12 +38,12 @@ class Signature(NamedTuple):
         return self.answer(**_checked(inputs, self))
 
 
-def of_model(model, steps):
+def of_model(model, recipe):
     """The signatures of a model, by name.
 
     Args:
         model: a `SeatbeltVAE`.
-        steps: the `Preprocessing` of encoded images.
+        recipe: the preprocessing of encoded images, see `image_bytes.recipe_of`.
 
     Returns:
         dict of name to `Signature`.
@@ -82,10 +82,10 @@ def of_model(model, steps):
         return {"sample": by_row.sample(model, seed)}
 
     def encode_image_bytes(image_bytes):
-        return encode(images=preprocessing.decode(image_bytes, steps))
+        return encode(images=encoded_images.decode(image_bytes, recipe))
 
     def reconstruct_image_bytes(image_bytes):
-        return reconstruct(images=preprocessing.decode(image_bytes, steps))
+        return reconstruct(images=encoded_images.decode(image_bytes, recipe))
 
     return {
         "encode": Signature(images, pixel_limit, encode),

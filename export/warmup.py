@@ -17,15 +17,15 @@ FILE = pathlib.PurePath("assets.extra", "tf_serving_warmup_requests")
 BATCH_SIZES = (1, 32)
 
 
-def requests(signatures, steps):
+def requests(signatures, recipe):
     """One request a signature and batch size: a list of (signature name, inputs).
 
     Args:
         signatures: see `signatures.of_model`.
-        steps: the `Preprocessing` of encoded images.
+        recipe: the preprocessing of encoded images, see `image_bytes.recipe_of`.
     """
-    height, width = steps.accepted or (steps.size, steps.size)
-    black = tf.io.encode_png(np.zeros((height, width, steps.channels), np.uint8)).numpy()
+    shape = (recipe["image_size"], recipe["image_size"], recipe["channels"])
+    black = tf.io.encode_png(np.zeros(shape, np.uint8)).numpy()
     names = ("serving_default", *signatures)
     return [
         (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from serving import encode_image
 
-from export import preprocessing
+from export import image_bytes
 from export.errors import ServingError
 
 REQUESTS = 1000
@@ -79,7 +79,7 @@ def huge_png(random):
         (4097, 4096),
         (0, 32),
         (2**32 - 1, 32),
-        (31, 99),
+        (31, 0),
     ]
     chunk = b"IHDR" + struct.pack(">IIBBBBB", *sides[random.integers(6)], 8, 0, 0, 0, 0)
     end = struct.pack(">I", zlib.crc32(chunk)) + bytes(100)
@@ -124,9 +124,9 @@ def test_refusals_say_what_was_wrong(fault, loader, batch):
 
 
 def test_oversized_bytes_are_refused_before_decoding(loader, good_image):
-    padded = good_image + bytes(preprocessing.MAX_BYTES - len(good_image))
+    padded = good_image + bytes(image_bytes.MAX_BYTES - len(good_image))
     assert loader.predict("encode_image_bytes", {"image_bytes": [padded]})
-    with pytest.raises(ServingError, match=rf"33 to {preprocessing.MAX_BYTES} bytes"):
+    with pytest.raises(ServingError, match=rf"33 to {image_bytes.MAX_BYTES} bytes"):
         loader.predict("encode_image_bytes", {"image_bytes": [padded + b"\0"]})
 
 

@@ -8,7 +8,7 @@ from google.protobuf import text_format
 from programs import run_program
 from serving import make_run
 
-from export import cpp_loader, exporter, model_card, preprocessing, warmup
+from export import cpp_loader, exporter, image_bytes, model_card, warmup
 from seatbelt_tf import runs
 
 
@@ -91,7 +91,7 @@ def test_the_model_card_says_where_the_model_comes_from(tmp_path, exported):
         runs.write_json(
             run.attacks / name / "summary.json", {**summary, "diagnostics": diagnostics}
         )
-    card = model_card.text(run, preprocessing.of_run(run.config()))
+    card = model_card.text(run, image_bytes.recipe_of(run.config()))
     for fact in ("sprites", "Apache-2.0", "-1234.5", "[5, 4, 3]", "train.py --steps=20"):
         assert fact in card
     assert card.count("0.625") == 2
@@ -99,7 +99,7 @@ def test_the_model_card_says_where_the_model_comes_from(tmp_path, exported):
     assert run.model_digest() in card
     assert "None made" in (exported.version / "assets.extra" / "MODEL_CARD.md").read_text()
     steps = json.loads((exported.version / "assets.extra" / "preprocessing.json").read_text())
-    assert (steps["size"], steps["channels"], len(steps["steps"])) == (32, 1, 5)
+    assert (steps["image_size"], steps["channels"], len(steps["steps"])) == (32, 1, 4)
 
 
 def test_server_files_name_the_model(exported):
