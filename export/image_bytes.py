@@ -25,10 +25,10 @@ def recipe_of(config):
     Raises:
         ValueError: the recorded one is damaged, or there is none and the dataset is unknown.
     """
-    data = config["data"]
+    data, (size, _, channels) = config["data"], config["model"]["image_shape"]
     recorded = data.get("preprocessing")
     if recorded is None:
-        return datasets.recipe(data["name"], config["model"]["image_shape"][0])
+        return {**datasets.recipe(data["name"], size), "channels": channels}
     return preprocessing.check(recorded)
 
 
