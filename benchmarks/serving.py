@@ -16,6 +16,7 @@ import os
 import pathlib
 import platform
 import statistics
+import sys
 import tempfile
 import time
 
@@ -47,8 +48,9 @@ def main():
         run = runs.Run(arguments.run) if arguments.run else _untrained(directory / "run")
         version = exporter.export_run(run, directory / "model")
         result = {
-            "command": "python -m benchmarks.serving",
+            "command": " ".join(["python -m benchmarks.serving", *sys.argv[1:]]),
             "date": datetime.date.today().isoformat(),
+            "load_average": os.getloadavg()[0],
             "cores": len(os.sched_getaffinity(0)),
             "machine": platform.processor() or platform.machine(),
             "tensorflow": importlib.metadata.version("tensorflow"),
