@@ -10,6 +10,7 @@ from the lowest value it can have. With --scaling: seconds and memory against th
 
 import argparse
 import functools
+import itertools
 import math
 import multiprocessing
 import pathlib
@@ -42,7 +43,7 @@ def main():
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--weights", type=int, default=50)
     parser.add_argument("--scipy", type=int, default=48, help="attacks that SciPy solves")
-    parser.add_argument("--memory", type=int, default=10, help="pairs that ours remembers")
+    parser.add_argument("--memory", type=int, nargs="+", default=[10], help="pairs remembered")
     parser.add_argument("--routes", nargs="+", default=["lbfgs"], help="ours: lbfgs, tfp, adam")
     parser.add_argument("--max_evaluations", type=int, default=400)
     parser.add_argument("--scaling", action="store_true", help="time and memory by attacks instead")
@@ -113,15 +114,15 @@ def _compare(run, objective, arguments):
     reference, scipy_seconds = solve(chosen, "scipy", SCIPY_MEMORY)
     scipy_seconds *= count / len(chosen)
     cells = []
-    for route in arguments.routes:
-        result, seconds = solve(np.arange(count), route, arguments.memory)
+    for route, memory in itertools.product(arguments.routes, arguments.memory):
+        result, seconds = solve(np.arange(count), route, memory)
         ratios = (result.loss[chosen] - lowest) / (reference.loss - lowest)
         cells.append(
             {
                 "run": run.path.name,
                 "objective": objective,
                 "route": route,
-                "memory": arguments.memory,
+                "memory": memory,
                 "attacks": count,
                 "compared": len(chosen),
                 "geometric_mean_ratio": float(np.exp(np.mean(np.log(np.maximum(ratios, 1e-12))))),

@@ -102,13 +102,20 @@ def _report(attacks, records, diagnoses):
 
     from seatbelt_tf import figures
     from seatbelt_tf.attacks import battery
+    from seatbelt_tf.evaluation import distortion
 
-    summary = battery.summarise(records)
+    blending = distortion.blending_shares(attacks.scorer, attacks.images, attacks.targets)
+    summary = {**_areas(distortion.areas(records, blending)), **battery.summarise(records)}
     runs.write_json(
         attacks.path / "summary.json",
         {**summary, "diagnostics": [diagnosis._asdict() for diagnosis in diagnoses]},
     )
-    print("\n".join(f"  {name:32}{value:14,.4g}" for name, value in summary.items()))
+    for name, value in summary.items():
+        if isinstance(value, dict):
+            text = f"{value['mean']:14,.4g}  [{value['lower']:,.4g}, {value['upper']:,.4g}]"
+        else:
+            text = f"{value:14,.4g}"
+        print(f"  {name:32}{text}")
     for diagnosis in diagnoses:
         mark = "FIRED" if diagnosis.fired else "ok"
         print(f"  {diagnosis.name:32}{diagnosis.value:14.4g}  {mark}", end="")
@@ -127,11 +134,47 @@ def _report(attacks, records, diagnoses):
             ylabel="share of the gap closed",
             log=False,
         ),
+        "distortion": _distortion(records, blending),
         "panel": _panel(attacks, records),
     }
     for name, figure in pictures.items():
         figures.save(figure, attacks.path / f"{name}.png")
     print(f"  {attacks.path}: records.csv, summary.json, {', '.join(pictures)}.png")
+
+
+def _areas(areas):
+    """Areas under the distortion curves with 95 % intervals over pairs; first in the summary."""
+    import numpy as np
+
+    from seatbelt_tf.evaluation import intervals
+
+    attack, blending = (values[np.isfinite(values)] for values in areas)
+    if not len(attack):
+        return {}
+    named = {
+        "area_above_blending": attack - blending,
+        "attack_area": attack,
+        "blending_area": blending,
+    }
+    return {
+        name: dict(
+            zip(("mean", "lower", "upper"), intervals.bootstrap_interval(values), strict=True)
+        )
+        for name, values in named.items()
+    }
+
+
+def _distortion(records, blending):
+    import numpy as np
+
+    from seatbelt_tf import figures
+    from seatbelt_tf.evaluation import distortion
+
+    norms = np.linspace(0, 1, 41)
+    attack, blending = distortion.curves(records, blending, norms)
+    return figures.distortion_curves(
+        norms, {"attack": attack.mean(axis=0), "blending": blending.mean(axis=0)}
+    )
 
 
 def _panel(attacks, records):

@@ -37,6 +37,10 @@ class Battery:
         options: keyword arguments of `attack`.
         origin: JSON-compatible description of the victim and the pairs, part of the settings.
 
+    Attributes:
+        path: the battery's directory.
+        scorer: `attacks.Scorer` with the draws that the records were scored with.
+
     Raises:
         ValueError: there are no pairs or no weights, or the directory holds another battery.
     """
@@ -58,7 +62,7 @@ class Battery:
         self.path = pathlib.Path(directory) / name
         self.pairs_at_once = max(1, ATTACKS_AT_ONCE // len(self.weights))
         self._attack = Attack(victim, **options)
-        self._score = scoring.Scorer(victim, options["seed"] + 2)
+        self.scorer = scoring.Scorer(victim, options["seed"] + 2)
 
     def parts(self):
         """The parts of the battery: (file, pairs of it)."""
@@ -99,7 +103,7 @@ class Battery:
         weights = np.tile(self.weights, len(pairs))
         images, targets = self.images[ids], self.targets[ids]
         result = self._attack(images, targets, weights, pair_ids=ids)
-        score = self._score(images, targets, result.adversarial)
+        score = self.scorer(images, targets, result.adversarial)
         gap = np.linalg.norm((targets - images).reshape(len(ids), -1), axis=1)
         fields = {"pair": ids, "weight": weights, "target_distance": gap}
         fields |= result._asdict() | score._asdict()
