@@ -58,7 +58,9 @@ class Battery:
         }
         text = json.dumps(self.settings, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-        name = f"{options['objective']}-{options['layers']}-{options['ancestors']}-{digest}"
+        layers = options["layers"]
+        layers = layers if isinstance(layers, str) else "_".join(map(str, layers))
+        name = f"{options['objective']}-{layers}-{options['ancestors']}-{digest}"
         self.path = pathlib.Path(directory) / name
         self.pairs_at_once = max(1, ATTACKS_AT_ONCE // len(self.weights))
         self._attack = Attack(victim, **options)

@@ -52,6 +52,7 @@ BAD = {
     "--run=run --pairs=0": "pairs",
     "--run=run --weights=-1": "weights",
     "--run=run --layers=middle": "layers",
+    "--run=run --layers=0,9": "numbers from 0",
     "--run=run --seed=-1": "seed",
     "--run=run --objective=latent_k": "did you mean 'latent_kl'",
 }
