@@ -85,24 +85,19 @@ def main():
 
 def _compare(values, reference, pairs):
     """Geometric mean of Δ over that with means, mean closed share, and intervals."""
+    from seatbelt_tf.evaluation import intervals
+
     log_ratio = np.log(np.maximum(values["loss"], 1e-3) / np.maximum(reference["loss"], 1e-3))
     by_pair = [
         [np.nanmean(array[pairs == pair]) for pair in np.unique(pairs)]
         for array in (log_ratio, values["closed_share"])
     ]
-    ratio, share = (_interval(np.array(array)) for array in by_pair)
+    ratio, share = (intervals.bootstrap_interval(array) for array in by_pair)
     return {
         "loss_to_mean": [float(np.exp(number)) for number in ratio],
         "closed_share": [float(number) for number in share],
         "seconds": values["seconds"],
     }
-
-
-def _interval(values):
-    """Mean and bootstrap interval of 95 %."""
-    rng = np.random.default_rng(0)
-    means = rng.choice(values, (2000, len(values))).mean(axis=1)
-    return (values.mean(), *np.quantile(means, (0.025, 0.975)))
 
 
 def _table(cells):

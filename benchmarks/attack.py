@@ -10,6 +10,7 @@ from the lowest value it can have. With --scaling: seconds and memory against th
 
 import argparse
 import functools
+import itertools
 import math
 import multiprocessing
 import pathlib
@@ -24,6 +25,7 @@ from trainers import program
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 # SciPy's of the paper.
 SCIPY_MEMORY = 25
+SCIPY_EVALUATIONS = 400
 SCALING_ATTACKS = (50, 500, 5000)
 SCALING_EVALUATIONS = 40
 
@@ -42,9 +44,9 @@ def main():
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--weights", type=int, default=50)
     parser.add_argument("--scipy", type=int, default=48, help="attacks that SciPy solves")
-    parser.add_argument("--memory", type=int, default=10, help="pairs that ours remembers")
+    parser.add_argument("--memory", type=int, nargs="+", default=[25], help="pairs remembered")
     parser.add_argument("--routes", nargs="+", default=["lbfgs"], help="ours: lbfgs, tfp, adam")
-    parser.add_argument("--max_evaluations", type=int, default=400)
+    parser.add_argument("--max_evaluations", type=int, nargs="+", default=[400], help="of ours")
     parser.add_argument("--scaling", action="store_true", help="time and memory by attacks instead")
     parser.add_argument("--results", default="results/attack.json", help="added to, cell by cell")
     arguments = parser.parse_args()
@@ -67,7 +69,7 @@ def main():
 
 
 def _key(cell):
-    return cell["run"], cell["objective"], cell["route"], cell["memory"]
+    return tuple(cell[key] for key in ("run", "objective", "route", "memory", "max_evaluations"))
 
 
 def _problem(run, pairs, weights):
@@ -96,7 +98,7 @@ def _compare(run, objective, arguments):
     if objective == "output":
         lowest = math.prod(model.image_shape) * math.log(model.likelihood_scale * math.tau**0.5)
 
-    def solve(rows, optimizer, memory):
+    def solve(rows, optimizer, memory, max_evaluations):
         start = time.perf_counter()
         result = attacks.attack(
             model,
@@ -104,24 +106,26 @@ def _compare(run, objective, arguments):
             targets[rows],
             weights[rows],
             objective,
-            max_evaluations=arguments.max_evaluations,
+            max_evaluations=max_evaluations,
             optimizer=optimizer,
             memory=memory,
         )
         return result, time.perf_counter() - start
 
-    reference, scipy_seconds = solve(chosen, "scipy", SCIPY_MEMORY)
+    reference, scipy_seconds = solve(chosen, "scipy", SCIPY_MEMORY, SCIPY_EVALUATIONS)
     scipy_seconds *= count / len(chosen)
     cells = []
-    for route in arguments.routes:
-        result, seconds = solve(np.arange(count), route, arguments.memory)
+    ways = itertools.product(arguments.routes, arguments.memory, arguments.max_evaluations)
+    for route, memory, max_evaluations in ways:
+        result, seconds = solve(np.arange(count), route, memory, max_evaluations)
         ratios = (result.loss[chosen] - lowest) / (reference.loss - lowest)
         cells.append(
             {
                 "run": run.path.name,
                 "objective": objective,
                 "route": route,
-                "memory": arguments.memory,
+                "memory": memory,
+                "max_evaluations": max_evaluations,
                 "attacks": count,
                 "compared": len(chosen),
                 "geometric_mean_ratio": float(np.exp(np.mean(np.log(np.maximum(ratios, 1e-12))))),
@@ -178,14 +182,15 @@ def _measure(path, pairs, weights):
 
 def _table(cells):
     lines = [
-        "| run | objective | route (memory) | loss / SciPy: geometric mean "
+        "| run | objective | route (memory, evaluations) | loss / SciPy: geometric mean "
         "| quantiles 5, 25, 50, 75, 95 % | seconds | SciPy's | ratio |",
         "|---|---|---|---:|---:|---:|---:|---:|",
     ]
     for cell in cells:
         quantiles = " ".join(f"{value:.4f}" for value in cell["quantiles"].values())
         lines.append(
-            f"| {cell['run']} | {cell['objective']} | {cell['route']} ({cell['memory']}) "
+            f"| {cell['run']} | {cell['objective']} | {cell['route']} "
+            f"({cell['memory']}, {cell['max_evaluations']}) "
             f"| {cell['geometric_mean_ratio']:.4f} | {quantiles} | {cell['seconds']:.0f} "
             f"| {cell['scipy_seconds']:.0f} | {cell['speed_ratio']:.1f} |"
         )

@@ -257,25 +257,12 @@ def weight_curves(weights, curves, *, ylabel="attack loss Δ (nats)", log=True, 
     weights = _vector("weights", weights)
     if np.any(weights <= 0):
         raise _invalid("weights", "positive numbers", weights)
-    if not curves:
-        raise _invalid("curves", "at least one curve", curves)
-    order = np.argsort(weights, kind="stable")
     figure = _figure((6.4, 3.8), layout="constrained")
     axes = figure.add_subplot()
-    drawn, has_interval = [], False
-    for index, (label, value) in enumerate(curves.items()):
-        mean, interval = _mean_and_interval(f"curves[{label!r}]", value, len(weights))
-        colour = _COLOURS[index % len(_COLOURS)]
-        style = _LINE_STYLES[index // len(_COLOURS) % len(_LINE_STYLES)]
-        axes.plot(weights[order], mean[order], style, color=colour, marker="o", ms=2.5, label=label)
-        drawn.append(mean)
-        if interval is not None:
-            has_interval = True
-            axes.fill_between(weights[order], *interval[:, order], color=colour, alpha=0.2, lw=0)
-            drawn.extend(interval)
+    drawn = _draw_curves(figure, axes, weights, curves)
     axes.set_xscale("log", base=2)
     if log:
-        positive = np.concatenate(drawn)
+        positive = drawn
         positive = positive[positive > 0]
         if not positive.size:
             raise _invalid("curves", "a positive value somewhere when log=True", curves)
@@ -287,6 +274,57 @@ def weight_curves(weights, curves, *, ylabel="attack loss Δ (nats)", log=True, 
             axes.yaxis.set_major_formatter(ScalarFormatter())
             axes.yaxis.set_minor_formatter(ScalarFormatter())
     _style(axes, ylabel, "λ")
+    if title is not None:
+        axes.set_title(title, fontsize=_TITLE_SIZE, loc="left")
+    return figure
+
+
+def distortion_curves(norms, curves, *, title=None):
+    """Draws shares of the gap closed against the distortion's relative norm.
+
+    Args:
+      norms: (K,) ‖d‖₂ / ‖x_t − x‖₂ between 0 and 1, in any order.
+      curves: dict of label to (K,) mean shares, or to a tuple ((K,) means, (2, K) lower and upper
+        ends of the 95 % interval).
+      title: text above the figure, or None.
+
+    Returns:
+      A `Figure`.
+
+    Raises:
+      ValueError: on shapes that do not match, on values that are not finite, norms out of range,
+        interval ends in the wrong order, or no curves.
+    """
+    norms = _vector("norms", norms)
+    if np.any((norms < 0) | (norms > 1)):
+        raise _invalid("norms", "numbers between 0 and 1", norms)
+    figure = _figure((6.4, 3.8), layout="constrained")
+    axes = figure.add_subplot()
+    _draw_curves(figure, axes, norms, curves)
+    axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    _style(axes, "share of the gap closed", "‖d‖₂ / ‖target − input‖₂")
+    if title is not None:
+        axes.set_title(title, fontsize=_TITLE_SIZE, loc="left")
+    return figure
+
+
+def _draw_curves(figure, axes, positions, curves):
+    """Lines with a legend beside, intervals shaded: -> all numbers drawn, (n,)."""
+    if not curves:
+        raise _invalid("curves", "at least one curve", curves)
+    order = np.argsort(positions, kind="stable")
+    drawn, has_interval = [], False
+    for index, (label, value) in enumerate(curves.items()):
+        mean, interval = _mean_and_interval(f"curves[{label!r}]", value, len(positions))
+        colour = _COLOURS[index % len(_COLOURS)]
+        style = _LINE_STYLES[index // len(_COLOURS) % len(_LINE_STYLES)]
+        x = positions[order]
+        axes.plot(x, mean[order], style, color=colour, marker="o", ms=2.5, label=label)
+        drawn.append(mean)
+        if interval is not None:
+            has_interval = True
+            axes.fill_between(x, *interval[:, order], color=colour, alpha=0.2, lw=0)
+            drawn.extend(interval)
     figure.legend(
         loc="outside right upper",
         fontsize=_LABEL_SIZE,
@@ -294,9 +332,7 @@ def weight_curves(weights, curves, *, ylabel="attack loss Δ (nats)", log=True, 
         title="shaded: 95 % interval" if has_interval else None,
         title_fontsize=_CAPTION_SIZE,
     )
-    if title is not None:
-        axes.set_title(title, fontsize=_TITLE_SIZE, loc="left")
-    return figure
+    return np.concatenate(drawn)
 
 
 def save(figure, path):

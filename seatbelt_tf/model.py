@@ -278,12 +278,7 @@ class SeatbeltVAE(keras.Model):
             ValueError: `count` is not a positive integer.
         """
         count = checks.positive_integer("count", count)
-        noise = self._noise(count, PRIOR, checks.seed("seed", seed))
-        latents = [noise[-1]]
-        for layer in reversed(range(len(self.latent_dims) - 1)):
-            prior = self._prior(layer, latents[0], False)
-            latents.insert(0, prior.mean + prior.stddev * noise[layer])
-        return self._decode(latents)
+        return self._sample(self._noise(count, PRIOR, checks.seed("seed", seed)))
 
     def elbo(self, images, seed=0):
         """Evidence lower bound without penalty or free bits, from one draw of the latents.
@@ -517,6 +512,14 @@ class SeatbeltVAE(keras.Model):
     def _prior(self, layer, above, training):
         """p(z^i | z^(i+1)) for layer index i - 1: (M, d_(i+1)) -> `Gaussian` of (M, d_i)."""
         return self.prior_heads[layer](self.prior_networks[layer](above, training=training))
+
+    def _sample(self, noise):
+        """Mean images from the prior with the given standard normal draws by layer."""
+        latents = [noise[-1]]
+        for layer in reversed(range(len(self.latent_dims) - 1)):
+            prior = self._prior(layer, latents[0], False)
+            latents.insert(0, prior.mean + prior.stddev * noise[layer])
+        return self._decode(latents)
 
     def _decode(self, latents, training=False):
         used = latents if self.likelihood_from == "all" else latents[:1]

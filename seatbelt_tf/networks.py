@@ -33,8 +33,9 @@ def convolutional_encoder(image_shape, dtype, seed):
     *halving, last = filters_for(image_shape)
     remaining = image_shape[0] >> len(halving)
     stages = [(filters, 4, 2, "same") for filters in halving] + [(last, remaining, 1, "valid")]
+    kinds = [FirstConv2D] + [keras.layers.Conv2D] * (len(halving) - 1) + [WholeImageConv2D]
     layers = [
-        (keras.layers.Conv2D if padding == "same" else WholeImageConv2D)(
+        kinds[index](
             filters,
             size,
             strides=stride,
@@ -93,6 +94,18 @@ def convolutional_decoder(latent_dim, image_shape, dtype, seed):
     )
 
 
+class FirstConv2D(keras.layers.Conv2D):
+    """A 4×4 convolution of stride 2 whose gradient by the images is `SubpixelConv2DTranspose`.
+
+    (M, H, W, C) -> (M, H/2, W/2, filters): the convolution itself is Keras's. Training does not
+    need that gradient, attacks need little else.
+    """
+
+    def call(self, inputs):
+        kernel = tf.convert_to_tensor(self.kernel)
+        return self.activation(_strided_convolution(inputs, kernel) + self.bias)
+
+
 class WholeImageConv2D(keras.layers.Conv2D):
     """A valid convolution with a kernel as large as the image, as one matrix product.
 
@@ -135,6 +148,27 @@ class SubpixelConv2DTranspose(keras.layers.Conv2DTranspose):
 
 
 @tf.custom_gradient
+def _strided_convolution(inputs, kernel):
+    """(M, H, W, C) images and a (4, 4, C, F) kernel -> (M, H/2, W/2, F)."""
+
+    def gradient(upstream):
+        return _subpixel_transpose(upstream, kernel), _kernel_gradient(inputs, kernel, upstream)
+
+    return tf.nn.conv2d(inputs, kernel, 2, "SAME"), gradient
+
+
+def _kernel_gradient(images, kernel, features):
+    """Of the convolution of images (M, H, W, C) to features (M, H/2, W/2, F): (4, 4, C, F)."""
+    return tf.raw_ops.Conv2DBackpropFilter(
+        input=images,
+        filter_sizes=kernel.shape,
+        out_backprop=features,
+        strides=[1, 2, 2, 1],
+        padding="SAME",
+    )
+
+
+@tf.custom_gradient
 def _subpixel_transpose(inputs, kernel):
     """(M, H, W, C) images and a (4, 4, F, C) kernel -> (M, 2H, 2W, F)."""
     # Output 2m + a takes kernel row k from input m + t, where k = 1 + a - 2t; row 4 is zeros.
@@ -146,13 +180,7 @@ def _subpixel_transpose(inputs, kernel):
     outputs = tf.nn.depth_to_space(tf.nn.conv2d(inputs, arranged, 1, "SAME"), 2)
 
     def gradient(upstream):
-        by_kernel = tf.raw_ops.Conv2DBackpropFilter(
-            input=upstream,
-            filter_sizes=kernel.shape,
-            out_backprop=inputs,
-            strides=[1, 2, 2, 1],
-            padding="SAME",
-        )
+        by_kernel = _kernel_gradient(upstream, kernel, inputs)
         return tf.nn.conv2d(upstream, kernel, 2, "SAME"), by_kernel
 
     return outputs, gradient

@@ -123,3 +123,13 @@ class LinearGaussianHierarchy:
             self.covariance[np.ix_(here, here)] - gain @ self.covariance[np.ix_(given, here)]
         )
         return mean, covariance
+
+
+def area_reduce(image, size):
+    """(h, h, C) -> (size, size, C): each new pixel averages those under it, by overlap."""
+    old = image.shape[0]
+    edges = np.arange(size + 1) * old / size
+    starts = np.arange(old)
+    overlap = np.minimum(edges[1:, None], starts + 1) - np.maximum(edges[:-1, None], starts)
+    weights = np.clip(overlap, 0, None) * size / old
+    return np.einsum("ia,jb,abc->ijc", weights, weights, image, optimize=True)

@@ -15,8 +15,8 @@ class Trained(NamedTuple):
     result: subprocess.CompletedProcess
 
 
-def run_program(name, *arguments, directory, without_tensorflow=False):
-    """Runs `python -m trainers.NAME` in a directory, with a TensorFlow that cannot be imported
+def run_program(name, *arguments, directory, without_tensorflow=False, package="trainers"):
+    """Runs `python -m PACKAGE.NAME` in a directory, with a TensorFlow that cannot be imported
     if told so."""
     environment = dict(os.environ, PYTHONPATH=str(ROOT))
     if without_tensorflow:
@@ -25,7 +25,7 @@ def run_program(name, *arguments, directory, without_tensorflow=False):
         (fake / "__init__.py").write_text("raise SystemExit('TensorFlow was imported')")
         environment["PYTHONPATH"] = f"{fake.parent}:{ROOT}"
     return subprocess.run(
-        [sys.executable, "-m", f"trainers.{name}", *arguments],
+        [sys.executable, "-m", f"{package}.{name}", *arguments],
         cwd=directory,
         env=environment,
         capture_output=True,

@@ -55,6 +55,9 @@ EVERY_FIGURE = {
     "weight_curves": lambda: figures.weight_curves(
         [0.5, 1, 2], {"VAE": [1, 2, 3], "Seatbelt-VAE": ([1, 2, 3], [[0.5, 1, 2], [2, 3, 4]])}
     ),
+    "distortion_curves": lambda: figures.distortion_curves(
+        [0, 0.5, 1], {"attack": ([0, 0.8, 1], [[0, 0.7, 1], [0, 0.9, 1]]), "blending": [0, 0.7, 1]}
+    ),
 }
 every_figure = pytest.mark.parametrize("draw", EVERY_FIGURE.values(), ids=EVERY_FIGURE.keys())
 SHEETS = ("reconstructions", "image_grid", "traversals", "attack_panel")
@@ -305,6 +308,13 @@ def test_weight_curves_are_sorted_by_weight_on_a_base_two_axis_with_their_interv
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["VAE", "β-VAE"]
     assert legend.get_title().get_text() == "shaded: 95 % interval"
+
+
+def test_distortion_curves_are_sorted_and_refuse_norms_beyond_the_target():
+    (axes,) = figures.distortion_curves([1, 0, 0.5], {"attack": [1, 0, 0.8]}).axes
+    assert axes.lines[0].get_xydata().tolist() == [[0, 0], [0.5, 0.8], [1, 1]]
+    with pytest.raises(ValueError, match="norms"):
+        figures.distortion_curves([0, 1.5], {"attack": [0, 1]})
 
 
 def test_two_weights_with_a_pair_of_means_are_not_taken_for_an_interval():

@@ -9,6 +9,7 @@ from seatbelt_tf import networks
 
 _SAME = {"strides": 2, "padding": "same"}
 LAYERS = {
+    "first": ("FirstConv2D", (2, 8, 8, 3), (5, 4), _SAME | {"activation": "relu"}),
     "one channel": ("SubpixelConv2DTranspose", (2, 6, 6, 5), (1, 4), _SAME),
     "three channels": ("SubpixelConv2DTranspose", (2, 6, 6, 5), (3, 4), _SAME),
     "whole image": ("WholeImageConv2D", (2, 4, 4, 5), (7, 4), {"activation": "relu"}),

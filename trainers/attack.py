@@ -23,7 +23,7 @@ Exit status: 0 done, 2 bad input, 3 with --strict when a diagnostic fires.
 FLAGS = flags.FLAGS
 flags.DEFINE_string("run", None, "Run directory of a trained model.")
 flags.DEFINE_list("objective", ["latent_kl"], f"Some of {', '.join(presets.ATTACK_OBJECTIVES)}.")
-flags.DEFINE_string("layers", "all", "all, top, bottom.")
+flags.DEFINE_string("layers", "all", "all, top, bottom, or numbers from 0, the bottom: 0,2.")
 flags.DEFINE_enum("ancestors", "mean", ["mean", "sample", "fresh"], "fresh is broken: see docs.")
 flags.DEFINE_integer("draws", 4, "Draws of the ancestors, for sample and fresh.")
 flags.DEFINE_integer("pairs", 10, "Pairs of test images, chosen by the seed.")
@@ -43,24 +43,24 @@ def main():
         raise checks.invalid("run", "--run=DIRECTORY, made by trainers.train", None)
     for name in ("pairs", "weights", "max_evaluations", "draws"):
         checks.positive_integer(name, FLAGS[name].value)
-    checks.one_of("layers", FLAGS.layers, ("all", "top", "bottom"))
     checks.seed("seed", FLAGS.seed)
     for objective in FLAGS.objective:
         checks.one_of("objective", objective, presets.ATTACK_OBJECTIVES)
     run = runs.Run(FLAGS.run)
     run.check_trained()
+    config = run.config()
+    layers = _layers(len(config["model"]["latent_dims"]))
 
     program.import_tensorflow()
     from seatbelt_tf.attacks import battery, paper_weights
 
-    config = run.config()
     model = run.load_model()
     images, targets = _pairs(config)
     fired = False
     for objective in FLAGS.objective:
         options = {
             "objective": objective,
-            "layers": FLAGS.layers,
+            "layers": layers,
             "ancestors": FLAGS.ancestors,
             "draws": FLAGS.draws,
             "max_evaluations": FLAGS.max_evaluations,
@@ -77,6 +77,18 @@ def main():
         _report(attacks, records, diagnoses)
     if fired and FLAGS.strict:
         raise SystemExit(3)
+
+
+def _layers(depth):
+    """--layers as `attack` takes it, for a model of that many layers."""
+    if FLAGS.layers in ("all", "top", "bottom"):
+        return FLAGS.layers
+    numbers = FLAGS.layers.split(",")
+    if all(number.isdecimal() and int(number) < depth for number in numbers):
+        return tuple(sorted({int(number) for number in numbers}))
+    raise checks.invalid(
+        "layers", f"all, top, bottom or numbers from 0 to {depth - 1}, as in 0,1", FLAGS.layers
+    )
 
 
 def _pairs(config):
@@ -102,13 +114,20 @@ def _report(attacks, records, diagnoses):
 
     from seatbelt_tf import figures
     from seatbelt_tf.attacks import battery
+    from seatbelt_tf.evaluation import distortion
 
-    summary = battery.summarise(records)
+    blending = distortion.blending_shares(attacks.scorer, attacks.images, attacks.targets)
+    summary = {**_areas(distortion.areas(records, blending)), **battery.summarise(records)}
     runs.write_json(
         attacks.path / "summary.json",
         {**summary, "diagnostics": [diagnosis._asdict() for diagnosis in diagnoses]},
     )
-    print("\n".join(f"  {name:32}{value:14,.4g}" for name, value in summary.items()))
+    for name, value in summary.items():
+        if isinstance(value, dict):
+            text = f"{value['mean']:14,.4g}  [{value['lower']:,.4g}, {value['upper']:,.4g}]"
+        else:
+            text = f"{value:14,.4g}"
+        print(f"  {name:32}{text}")
     for diagnosis in diagnoses:
         mark = "FIRED" if diagnosis.fired else "ok"
         print(f"  {diagnosis.name:32}{diagnosis.value:14.4g}  {mark}", end="")
@@ -127,11 +146,47 @@ def _report(attacks, records, diagnoses):
             ylabel="share of the gap closed",
             log=False,
         ),
+        "distortion": _distortion(records, blending),
         "panel": _panel(attacks, records),
     }
     for name, figure in pictures.items():
         figures.save(figure, attacks.path / f"{name}.png")
     print(f"  {attacks.path}: records.csv, summary.json, {', '.join(pictures)}.png")
+
+
+def _areas(areas):
+    """Areas under the distortion curves with 95 % intervals over pairs; first in the summary."""
+    import numpy as np
+
+    from seatbelt_tf.evaluation import intervals
+
+    attack, blending = (values[np.isfinite(values)] for values in areas)
+    if not len(attack):
+        return {}
+    named = {
+        "area_above_blending": attack - blending,
+        "attack_area": attack,
+        "blending_area": blending,
+    }
+    return {
+        name: dict(
+            zip(("mean", "lower", "upper"), intervals.bootstrap_interval(values), strict=True)
+        )
+        for name, values in named.items()
+    }
+
+
+def _distortion(records, blending):
+    import numpy as np
+
+    from seatbelt_tf import figures
+    from seatbelt_tf.evaluation import distortion
+
+    norms = np.linspace(0, 1, 41)
+    attack, blending = distortion.curves(records, blending, norms)
+    return figures.distortion_curves(
+        norms, {"attack": attack.mean(axis=0), "blending": blending.mean(axis=0)}
+    )
 
 
 def _panel(attacks, records):

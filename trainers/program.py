@@ -1,6 +1,7 @@
 """What the programs share: flags, one-line errors with exit status 2, the progress line."""
 
 import os
+import pathlib
 import sys
 import time
 
@@ -36,7 +37,7 @@ def start(main, description):
         main: function without arguments.
         description: shown above the flags by --help.
     """
-    program = f"python -m trainers.{os.path.basename(sys.argv[0]).removesuffix('.py')}"
+    program = f"python -m {pathlib.Path(sys.argv[0]).parent.name}.{pathlib.Path(sys.argv[0]).stem}"
     if any(argument in ("--help", "-h", "-help") for argument in sys.argv[1:]):
         print(description.strip().replace("PROGRAM", program) + "\n\nFlags:")
         print(_flag_help())

@@ -29,12 +29,12 @@ RECIPES = {
     # Small batches, a higher rate and a shorter memory of it: docs/decisions.md has the comparison.
     "fast": Recipe(64, 3e-3, 0.95, 400, 1, 6000),
 }
-DEFAULT_PRESET = {"sprites": "fast"}
+DEFAULT_PRESET = {"sprites": "fast", "folder": "fast"}
 DEFAULT_BETA = {"celeb_a": 20.0}
 
 
 def settings(dataset, preset):
-    """The recipe for a dataset: ours for the built-in one, the paper's for the others.
+    """The recipe for a dataset: ours for the built-in one and folders, otherwise the paper's.
 
     Args:
         dataset: its name.
@@ -43,5 +43,12 @@ def settings(dataset, preset):
     Returns:
         (preset name, `Recipe`, β).
     """
-    preset = preset or DEFAULT_PRESET.get(dataset, "paper")
+    preset = preset or DEFAULT_PRESET.get(dataset.partition(":")[0], "paper")
     return preset, RECIPES[preset], DEFAULT_BETA.get(dataset, 6.0)
+
+
+def sizes_of(dataset, channels):
+    """The name in `presets.PRESETS` whose layer sizes a dataset takes."""
+    if dataset.startswith("folder:"):
+        return "sprites" if channels == 1 else "celeb_a"
+    return dataset

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from seatbelt_tf import attacks, datasets, evaluation, figures, runs
+from seatbelt_tf import attacks, evaluation, figures, runs
 from trainers import training
 
 TEST_IMAGES = 4000
@@ -23,8 +23,7 @@ def write(run, config, model):
     scores = training.validate(model, test.take(TEST_IMAGES // training.EVALUATION_BATCH))
     runs.write_json(run.evaluation / "test.json", scores)
     print("test: " + ", ".join(f"{name} {value:,.1f}" for name, value in scores.items()))
-    info = datasets.info(config["data"]["name"], config["data"]["data_dir"])
-    count = min(256, info.splits["test"])
+    count = min(256, training.info(config["data"]).splits["test"])
     images = next(iter(training.data(config["data"], "test", batch_size=count, shuffle=True)))
     pictures = {
         "reconstructions": figures.reconstructions(

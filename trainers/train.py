@@ -2,14 +2,14 @@
 
 import math
 import platform
+import re
 import sys
 import time
 
 from absl import flags
 
 from seatbelt_tf import checks, datasets, presets, runs
-from seatbelt_tf.datasets.registry import find
-from trainers import machine, program, recipes
+from trainers import listing, machine, program, recipes
 
 DESCRIPTION = """
 Trains a Seatbelt-VAE (or another member of its family) and leaves a run directory: the model,
@@ -19,6 +19,8 @@ Examples:
   PROGRAM                                         about five minutes on two cores
   PROGRAM --dataset=celeb_a                       the paper's CelebA setting
   PROGRAM --dataset=cifar10 --data_dir=DIR --batch_size=128 --steps=2000
+  PROGRAM --dataset=folder:photos                 your own images; subfolders are classes
+  PROGRAM --list_datasets                         what there is, and how to get it
   PROGRAM --layers=1 --beta=1 --run=runs/vae      a plain VAE
   PROGRAM --run=runs/vae --resume                 goes on where it was stopped
 
@@ -28,7 +30,8 @@ Exit status: 0 done, 2 bad input, 4 numbers not finite, 5 a file cannot be writt
 """
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("dataset", "sprites", f"One of {', '.join(datasets.names())}.")
+flags.DEFINE_string("dataset", "sprites", f"One of {', '.join(datasets.names())}, folder:PATH.")
+flags.DEFINE_bool("list_datasets", False, "Describe the datasets and stop.")
 flags.DEFINE_enum(
     "preset",
     None,
@@ -54,6 +57,7 @@ flags.DEFINE_integer("image_size", None, "Height and width. Default: the dataset
 flags.DEFINE_integer("seed", 0, "Of weights, noise and order.")
 flags.DEFINE_string("run", None, "Run directory. Default: runs/NAME, from the main options.")
 flags.DEFINE_string("data_dir", None, "TFDS data directory. Default: as TFDS has it.")
+flags.DEFINE_integer("max_unreadable", 0, "Files of a folder that may be left out as unreadable.")
 flags.DEFINE_bool("resume", False, "Continue a run where its last checkpoint is.")
 flags.DEFINE_bool("overwrite", False, "Replace a run in the same place.")
 flags.DEFINE_float("checkpoint_seconds", 60.0, "Seconds of training between checkpoints.")
@@ -73,24 +77,28 @@ def configuration():
     Raises:
         ValueError: a flag is out of range or contradicts another.
     """
-    datasets.check(FLAGS.dataset, FLAGS.data_dir)
-    info = datasets.info(FLAGS.dataset, FLAGS.data_dir)
+    limit = {"max_unreadable": FLAGS.max_unreadable}
+    datasets.check(FLAGS.dataset, FLAGS.data_dir, **limit)
+    info = datasets.info(FLAGS.dataset, FLAGS.data_dir, **limit)
+    if len(info.shape) != 3:
+        raise checks.invalid(
+            "dataset", "images, since the networks are convolutional", f"{info.name!r}: points"
+        )
     preset, recipe, beta = recipes.settings(FLAGS.dataset, FLAGS.preset)
     if FLAGS.latent_dims is not None and FLAGS.layers is not None:
         raise ValueError("Expected --latent_dims or --layers. Received both")
     if FLAGS.steps is not None and FLAGS.epochs is not None:
         raise ValueError("Expected --steps or --epochs. Received both")
-    shape = tuple(info.shape)
-    if FLAGS.image_size is not None:
-        checks.one_of("image_size", FLAGS.image_size, find(FLAGS.dataset).image_sizes)
-        shape = (FLAGS.image_size, FLAGS.image_size, shape[2])
+    preprocessing = datasets.recipe(FLAGS.dataset, FLAGS.image_size, FLAGS.data_dir, **limit)
+    image_size = preprocessing["image_size"]
     if FLAGS.latent_dims is None:
-        dims = presets.preset_sizes(FLAGS.dataset, _given(FLAGS.layers, 4)).latent_dims
+        sizes = recipes.sizes_of(FLAGS.dataset, info.shape[2])
+        dims = presets.preset_sizes(sizes, _given(FLAGS.layers, 4)).latent_dims
     else:
         dims = _integers("latent_dims", FLAGS.latent_dims)
     model = presets.check_model_options(
         {
-            "image_shape": shape,
+            "image_shape": (image_size, image_size, info.shape[2]),
             "latent_dims": dims,
             "beta": beta if FLAGS.beta is None else FLAGS.beta,
             "dataset_size": info.splits["train"],
@@ -126,10 +134,17 @@ def configuration():
         "xla": FLAGS.xla,
         "seed": FLAGS.seed,
     }
-    data = {"name": FLAGS.dataset, "data_dir": FLAGS.data_dir, "image_size": shape[0]}
+    data = {
+        "name": info.name,
+        "data_dir": FLAGS.data_dir,
+        "image_size": image_size,
+        **limit,
+        "fingerprint": info.fingerprint,
+        "preprocessing": preprocessing,
+    }
     model["dtype"] = "mixed_bfloat16" if FLAGS.mixed_precision else "float32"
     return {
-        "model": {**model, "image_shape": list(shape), "latent_dims": list(dims)},
+        "model": {**model, "image_shape": list(model["image_shape"]), "latent_dims": list(dims)},
         "data": data,
         "training": training,
     }
@@ -150,7 +165,8 @@ def default_run(config):
     """The default run directory's name, from the options that tell runs apart."""
     model = config["model"]
     dims = "-".join(map(str, model["latent_dims"]))
-    return f"runs/{config['data']['name']}_{dims}_beta{model['beta']:g}_seed{model['seed']}"
+    dataset = re.sub(r"\W+", "_", config["data"]["name"].split("/")[-1])
+    return f"runs/{dataset}_{dims}_beta{model['beta']:g}_seed{model['seed']}"
 
 
 def _resumed_configuration(run):
@@ -176,6 +192,9 @@ def _is_configuration(name):
 
 def main():
     """Trains, then evaluates, draws and attacks a little."""
+    if FLAGS.list_datasets:
+        print(listing.describe(FLAGS.data_dir))
+        return
     if FLAGS.resume and FLAGS.overwrite:
         raise ValueError("Expected --resume or --overwrite. Received both")
     if FLAGS.resume and FLAGS.run is not None:
@@ -209,6 +228,8 @@ def _run(run, config):
 
     model = training.train(run, config, checkpoint_seconds=FLAGS.checkpoint_seconds)
     report.write(run, config, model)
+    for note in training.info(config["data"]).notes:
+        print(f"dataset: {note}")
     print(f"{run.path}: done in {math.ceil((time.monotonic() - started) / 60)} minutes")
 
 

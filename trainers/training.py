@@ -6,7 +6,7 @@ import math
 import keras
 import tensorflow as tf
 
-from seatbelt_tf import datasets, guards
+from seatbelt_tf import checks, datasets, guards
 from trainers import interruption, program
 from trainers.keeper import Keeper
 
@@ -67,17 +67,45 @@ def train(run, config, strategy=None, checkpoint_seconds=CHECKPOINT_SECONDS):
 
 
 def data(config, split, **options):
-    """The run's dataset: see `datasets.load`."""
-    return datasets.load(
-        config["name"],
-        split,
-        image_size=config["image_size"],
-        data_dir=config["data_dir"],
-        **options,
+    """The run's dataset: see `datasets.load`.
+
+    Raises:
+        ValueError: as `datasets.load`, or its images would be preprocessed otherwise than when the
+            run was started.
+    """
+    place = {
+        "image_size": config["image_size"],
+        "data_dir": config["data_dir"],
+        "max_unreadable": config.get("max_unreadable", 0),
+    }
+    recipe = datasets.recipe(config["name"], **place)
+    if config.get("preprocessing", recipe) != recipe:
+        raise checks.invalid(
+            "preprocessing", f"{recipe}, as this version has it", config["preprocessing"]
+        )
+    return datasets.load(config["name"], split, **place, **options)
+
+
+def info(config):
+    """What is known of the run's dataset: see `datasets.info`."""
+    return datasets.info(
+        config["name"], config["data_dir"], max_unreadable=config.get("max_unreadable", 0)
     )
 
 
+def check_same_images(config):
+    """Raises ValueError when the dataset's images are not those the run was started with."""
+    found = info(config)
+    if config.get("fingerprint", found.fingerprint) != found.fingerprint:
+        raise checks.invalid(
+            "dataset",
+            f"the images the run was started with (fingerprint {config['fingerprint']})",
+            f"{found.name!r} with fingerprint {found.fingerprint}",
+        )
+
+
 def _loop(run, options, data_config, strategy, model, keeper):
+    check_same_images(data_config)
     total, batch_size = options["steps"], options["batch_size"]
     step = keeper.step
     images = data(

@@ -22,7 +22,8 @@ class AttackResult(NamedTuple):
         unattacked_divergence: (B,) the same at d = 0.
         fresh_divergence: (B,) the divergence part again, with ancestors drawn afresh.
         distortion_norm: (B,) ‖d‖₂, pixels in [-1, 1].
-        projected_gradient_norm: (B,) ‖P(x − ∇Δ) − x‖∞ at the result.
+        projected_gradient_norm: (B,) ‖P(x − ∇Δ) − x‖∞ at the result; at d = 0, where λ‖d‖₂ has
+            no gradient, with the subgradient that makes it smallest.
         evaluations: (B,) int32 evaluations of Δ used, all starts together.
         status: (B,) int32 `Status` of the start that won.
         first_loss: (B,) Δ after the first start, at d = 0: how much the others gained.
@@ -63,7 +64,7 @@ def attack(
     restarts=0,
     pair_ids=None,
     optimizer="lbfgs",
-    memory=10,
+    memory=25,
     chunk_size=500,
 ):
     """Finds distortions d that minimise Δ = λ‖d‖₂ + divergence (the paper's equations 1, 2, 10).
@@ -149,7 +150,7 @@ class Attack:
         squared_norm=False,
         restarts=0,
         optimizer="lbfgs",
-        memory=10,
+        memory=25,
         chunk_size=500,
     ):
         self.problem = Problem(victim, objective, layers, ancestors, draws, seed, squared_norm)
@@ -207,6 +208,15 @@ class Attack:
             first_loss=first_loss,
             **best._asdict(),
         )
+
+    def continued_loss(self, images, targets, weights, adversarial):
+        """Δ (B,) after as many evaluations again, from attacked images that were found before."""
+        images, targets, weights = _check_arguments(
+            self.problem.victim, images, targets, weights, self._bounds
+        )
+        return self.problem.minimize(
+            images, targets, weights, adversarial, self._bounds, **self._options
+        ).loss
 
     def divergence_and_gradient(self, targets):
         """The divergence part of Δ towards given targets, as the attacker sees it.

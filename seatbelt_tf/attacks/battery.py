@@ -21,8 +21,8 @@ from seatbelt_tf.attacks.box_lbfgs import Status
 IMAGE_FIELDS = ("adversarial", "distortion")
 # Attacks solved and stored together. All λ of a pair belong together, since they start each other.
 ATTACKS_AT_ONCE = 50
-# Every so many attacks one is tried by a first-order method, too.
-FIRST_ORDER_EVERY = 10
+# Of so many attacks one is gone on with and tried by a first-order method, too, as a check.
+CHECKED_EVERY = 10
 
 
 class Battery:
@@ -36,6 +36,10 @@ class Battery:
         directory: parent of the battery's own directory.
         options: keyword arguments of `attack`.
         origin: JSON-compatible description of the victim and the pairs, part of the settings.
+
+    Attributes:
+        path: the battery's directory.
+        scorer: `attacks.Scorer` with the draws that the records were scored with.
 
     Raises:
         ValueError: there are no pairs or no weights, or the directory holds another battery.
@@ -54,11 +58,13 @@ class Battery:
         }
         text = json.dumps(self.settings, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-        name = f"{options['objective']}-{options['layers']}-{options['ancestors']}-{digest}"
+        layers = options["layers"]
+        layers = layers if isinstance(layers, str) else "_".join(map(str, layers))
+        name = f"{options['objective']}-{layers}-{options['ancestors']}-{digest}"
         self.path = pathlib.Path(directory) / name
         self.pairs_at_once = max(1, ATTACKS_AT_ONCE // len(self.weights))
         self._attack = Attack(victim, **options)
-        self._score = scoring.Scorer(victim, options["seed"] + 2)
+        self.scorer = scoring.Scorer(victim, options["seed"] + 2)
 
     def parts(self):
         """The parts of the battery: (file, pairs of it)."""
@@ -99,7 +105,7 @@ class Battery:
         weights = np.tile(self.weights, len(pairs))
         images, targets = self.images[ids], self.targets[ids]
         result = self._attack(images, targets, weights, pair_ids=ids)
-        score = self._score(images, targets, result.adversarial)
+        score = self.scorer(images, targets, result.adversarial)
         gap = np.linalg.norm((targets - images).reshape(len(ids), -1), axis=1)
         fields = {"pair": ids, "weight": weights, "target_distance": gap}
         fields |= result._asdict() | score._asdict()
@@ -120,25 +126,38 @@ class Battery:
         checks = diagnostics.diagnose(result_of(records), records["weight"], records["pair"])
         function = self._attack.divergence_and_gradient(self.targets)
         checks += diagnostics.gradient_checks(function, self.images)
-        return [*checks, self._first_order(records)]
+        again = self._checked_again(records)
+        rows = again["rows"]
+        loss, unattacked = records["loss"][rows], records["unattacked_divergence"][rows]
+        return [
+            *checks,
+            diagnostics.not_converged(loss, again["continued_loss"], unattacked),
+            diagnostics.first_order_gain(loss, again["first_order_loss"], unattacked),
+        ]
 
-    def _first_order(self, records):
-        """Attacks one in `FIRST_ORDER_EVERY` by projected Adam, once, and compares."""
-        path = self.path / "first_order.npz"
+    def _checked_again(self, records):
+        """Δ of a random part of the attacks after going on, and after a first-order attack."""
+        path = self.path / "checked_again.npz"
         _set_aside_if_damaged(path)
-        count = len(records["loss"])
-        rng = np.random.default_rng(self.options["seed"])
-        rows = np.sort(rng.choice(count, -(-count // FIRST_ORDER_EVERY), replace=False))
         for _ in runs.unfinished([path]):
-            options = {**self.options, "optimizer": "adam", "restarts": 0}
+            count = len(records["loss"])
+            rng = np.random.default_rng(self.options["seed"])
+            rows = np.sort(rng.choice(count, -(-count // CHECKED_EVERY), replace=False))
             pairs = records["pair"][rows]
-            found = Attack(self.victim, **options)(
-                self.images[pairs], self.targets[pairs], records["weight"][rows]
+            problem = (self.images[pairs], self.targets[pairs], records["weight"][rows])
+            first_order = Attack(
+                self.victim, **{**self.options, "optimizer": "adam", "restarts": 0}
             )
+            arrays = {
+                "rows": rows,
+                "continued_loss": self._attack.continued_loss(
+                    *problem, records["adversarial"][rows]
+                ),
+                "first_order_loss": first_order(*problem).loss,
+            }
             with runs.replacing(path) as temporary:
-                np.savez_compressed(temporary, rows=rows, loss=found.loss)
-        stored = tensors.load(path)
-        return diagnostics.first_order_gain(records["loss"][stored["rows"]], stored["loss"])
+                np.savez_compressed(temporary, **arrays)
+        return tensors.load(path)
 
 
 def _set_aside_if_damaged(path):

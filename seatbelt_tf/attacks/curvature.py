@@ -23,7 +23,7 @@ import tensorflow as tf
 
 # Products of float32 vectors are summed in float64 over blocks this long: the two solves amplify
 # the rounding of longer sums.
-_BLOCK = 256
+_BLOCK = 1024
 _LARGEST = 1e30
 _JITTER = 1e-13
 

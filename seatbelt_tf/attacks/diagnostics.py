@@ -12,8 +12,10 @@ import tensorflow as tf
 from seatbelt_tf.attacks.box_lbfgs import Status
 
 # Shares of attacks, or relative differences, from which a check fires.
-LARGEST_UNCONVERGED = 0.25
+LARGEST_SHARE = 0.1
 LARGEST_GAIN = 0.05
+# Share of the divergence at d = 0 that is as good as nothing.
+NEGLIGIBLE = 1e-3
 LARGEST_NOISE = 1e-4
 
 
@@ -38,17 +40,6 @@ class Diagnosis(NamedTuple):
 def _diagnosis(name, value, limit, meaning):
     value = float(value)
     return Diagnosis(name, value, limit, not value <= limit, meaning)
-
-
-def not_converged(result):
-    """Share of attacks that ended neither converged nor optimal at the start."""
-    ended = np.isin(result.status, (Status.CONVERGED, Status.OPTIMAL_AT_START))
-    return _diagnosis(
-        "not_converged",
-        1 - np.mean(ended),
-        LARGEST_UNCONVERGED,
-        "the minimiser was stopped or stuck: allow more evaluations",
-    )
 
 
 def not_finite(result):
@@ -152,18 +143,43 @@ def gradient_checks(divergence_and_gradient, images):
     ]
 
 
-def first_order_gain(loss, other_loss):
-    """Share of attacks that projected Adam, given as many evaluations, solved better by 5 %.
+def _share_lower(other_loss, loss, unattacked):
+    """Share of attacks in which another loss is lower by more than what may be neglected."""
+    negligible = LARGEST_GAIN * np.abs(loss) + NEGLIGIBLE * np.abs(unattacked)
+    return np.mean(other_loss < loss - negligible)
+
+
+def not_converged(loss, continued_loss, unattacked):
+    """Share of attacks whose Δ falls when they are given as many evaluations again.
+
+    The minimiser's status is no measure: in float32 few attacks reach a projected gradient of 0,
+    and at small λ they go on lowering a Δ of which next to nothing is left.
+
+    Args:
+        loss: (b,) Δ of the attacks checked.
+        continued_loss: (b,) Δ after going on.
+        unattacked: (b,) divergence at d = 0.
+    """
+    return _diagnosis(
+        "not_converged",
+        _share_lower(continued_loss, loss, unattacked),
+        LARGEST_SHARE,
+        "the minimiser was stopped too early: allow more evaluations",
+    )
+
+
+def first_order_gain(loss, other_loss, unattacked):
+    """Share of attacks that projected Adam, given as many evaluations, solved better.
 
     Args:
         loss: (b,) Δ of the attacks checked.
         other_loss: (b,) Δ that the other method reached.
+        unattacked: (b,) divergence at d = 0.
     """
-    better = other_loss < loss - LARGEST_GAIN * np.abs(loss)
     return _diagnosis(
         "first_order_attack_better",
-        np.mean(better),
-        0.1,
+        _share_lower(other_loss, loss, unattacked),
+        LARGEST_SHARE,
         "a simpler attack is stronger: do not trust this one",
     )
 
@@ -181,7 +197,6 @@ def diagnose(result, weights, pair_ids):
     """
     weights, pair_ids = np.asarray(weights), np.asarray(pair_ids)
     return [
-        not_converged(result),
         not_finite(result),
         not_monotone(result, weights, pair_ids),
         restart_gain(result),

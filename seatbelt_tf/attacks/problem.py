@@ -1,5 +1,6 @@
 """What the attacker minimises, as compiled functions: Δ = λ‖d‖₂ + divergence."""
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -7,8 +8,10 @@ import tensorflow as tf
 
 from seatbelt_tf import checks, gaussians
 from seatbelt_tf.attacks import objectives, scoring
-from seatbelt_tf.attacks.box_lbfgs import minimize_in_box
+from seatbelt_tf.attacks.box_lbfgs import Status, minimize_in_box
 
+# The loss is computed in float32 and known to this share of its value.
+_ROUNDING = 10 * np.finfo(np.float32).eps
 ANCESTORS = ("mean", "sample", "fresh")
 
 
@@ -86,9 +89,7 @@ class Problem:
         key = (function.__name__, *sorted(options.items()))
         if key not in self._compiled:
             self._compiled[key] = tf.function(
-                lambda *arguments: function(*arguments, **options),
-                autograph=False,
-                reduce_retracing=True,
+                functools.partial(function, **options), autograph=False, reduce_retracing=True
             )
         return self._compiled[key]
 
@@ -114,18 +115,45 @@ class Problem:
         else:
             options["bounds"] = bounds
         found = search(images, prepared, weights, starts, **options)
+        # A gain within the rounding of the loss is none: d = 0 then.
+        gained = found.value < unattacked - _ROUNDING * np.abs(unattacked)
+        loss = np.where(gained, found.value, unattacked)
         adversarial = tf.reshape(found.position, images.shape)
+        adversarial = tf.where(gained[:, None, None, None], adversarial, images)
         distances = gaussians.safe_norm(tf.reshape(adversarial - images, [len(images), -1]))
+        norms, statuses = found.projected_gradient_norm.numpy(), found.status.numpy()
+        rows = np.flatnonzero((distances == 0) & (statuses != Status.NOT_FINITE))
+        if len(rows) and not self.squared_norm:
+            norms[rows] = self._norms_at_kink(images, weights, prepared, rows, bounds)
+            statuses[rows[norms[rows] == 0]] = Status.OPTIMAL_AT_START
         return Found(
             adversarial=adversarial.numpy(),
-            loss=found.value.numpy(),
+            loss=loss,
             divergence=self.compiled(self.divergence)(adversarial, prepared).numpy(),
             unattacked_divergence=unattacked,
             distortion_norm=distances.numpy(),
-            projected_gradient_norm=found.projected_gradient_norm.numpy(),
+            projected_gradient_norm=norms,
             evaluations=found.evaluations.numpy(),
-            status=found.status.numpy(),
+            status=statuses,
         )
+
+    def _norms_at_kink(self, images, weights, prepared, rows, bounds):
+        """The projected gradient's norm at d = 0: (b,), 0 where no distortion lowers Δ.
+
+        λ‖d‖₂ has no gradient at 0 but all vectors of norm up to λ as subgradients; the one that
+        counts is the nearest to the divergence's descent into the box.
+        """
+        own = tf.nest.map_structure(lambda t: tf.gather(t, rows), (images, weights, prepared))
+        images, weights, prepared = own
+        _, gradient = self.compiled(self.value_and_gradient)(images, prepared)
+        descent = tf.reshape(
+            tf.where(_leaves_box(images, gradient, bounds), 0.0, -gradient), [len(rows), -1]
+        )
+        length = gaussians.safe_norm(descent)
+        left = tf.maximum(length - weights, 0) / tf.where(length > 0, length, 1)
+        step = tf.reshape(left[:, None] * descent, images.shape)
+        step = tf.clip_by_value(images + step, *map(float, bounds)) - images
+        return tf.reduce_max(tf.abs(step), axis=[1, 2, 3]).numpy()
 
     def _search(self, images, prepared, weights, starts, bounds, **options):
         def value_and_gradients(positions, items):
@@ -140,6 +168,12 @@ class Problem:
         flat = tf.reshape(starts, [-1, starts.shape[1:].num_elements()])
         lower, upper = (tf.fill(tf.shape(flat), float(bound)) for bound in bounds)
         return minimize_in_box(value_and_gradients, flat, lower, upper, **options)
+
+
+def _leaves_box(images, gradient, bounds):
+    """Whether a step against the gradient leaves the box, pixel by pixel."""
+    lower, upper = bounds
+    return ((images <= lower) & (gradient > 0)) | ((images >= upper) & (gradient < 0))
 
 
 def _layer_indices(layers, depth):

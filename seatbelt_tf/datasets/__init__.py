@@ -1,10 +1,32 @@
 """Datasets by name: `load` gives a `tf.data.Dataset` of images in [-1, 1].
 
-Importing this package, `names`, `info` and `check` need no TensorFlow.
+Importing this package, `names`, `info`, `recipe` and `check` need no TensorFlow.
 """
 
-from seatbelt_tf.datasets import sprites, tfds_images
-from seatbelt_tf.datasets.pipeline import load, scale
-from seatbelt_tf.datasets.registry import DatasetInfo, check, info, names
+from seatbelt_tf.datasets import (
+    folder,
+    preprocessing,
+    published,
+    sprites,
+    swiss_roll,
+    tfds_images,
+)
+from seatbelt_tf.datasets.pipeline import load
+from seatbelt_tf.datasets.preprocessing import scale
+from seatbelt_tf.datasets.registry import DatasetInfo, check, info, names, recipe
 
-__all__ = ["DatasetInfo", "check", "info", "load", "names", "scale", "sprites", "tfds_images"]
+__all__ = [
+    "DatasetInfo",
+    "check",
+    "folder",
+    "info",
+    "load",
+    "names",
+    "preprocessing",
+    "published",
+    "recipe",
+    "scale",
+    "sprites",
+    "swiss_roll",
+    "tfds_images",
+]

@@ -1,18 +1,23 @@
 """Decoded images kept as uint8: in memory when small, otherwise in memory-mapped .npy files.
 
 A cache file is written aside and renamed when complete, so that a file which is there is whole.
+What a killed process left aside is removed by the next one that writes.
 """
 
 import contextlib
+import fcntl
 import os
 import pathlib
 import stat
 import tempfile
+import time
 from collections.abc import Iterable
 
 import numpy as np
 
 MAX_BYTES_IN_MEMORY = 2**29
+# Between creating a file and locking it.
+_GRACE_SECONDS = 60
 
 
 def in_memory(batches: Iterable[tuple[np.ndarray, ...]], specs) -> tuple[np.ndarray, ...]:
@@ -55,6 +60,7 @@ def on_disk(
     arrays = _open_all(paths, specs)
     if arrays is not None:
         return arrays
+    remove_abandoned(directory)
     with contextlib.ExitStack() as stack:
         files = []
         for path, (shape, dtype) in zip(paths, specs, strict=True):
@@ -63,6 +69,7 @@ def on_disk(
             aside = path.with_name(f".{path.name}.{os.getpid()}.part")
             stack.callback(aside.unlink, missing_ok=True)
             file = stack.enter_context(open(aside, "wb"))
+            fcntl.flock(file, fcntl.LOCK_EX)
             header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": tuple(shape)}
             np.lib.format.write_array_header_1_0(file, header)
             files.append(file)
@@ -77,6 +84,16 @@ def on_disk(
             os.fsync(file.fileno())
             os.replace(file.name, path)
     return _open_all(paths, specs)
+
+
+def remove_abandoned(directory: pathlib.Path) -> None:
+    """Removes half-written files whose writers are gone: their locks went with them."""
+    for path in directory.glob(".*.part"):
+        # Another process may remove it first, or it may belong to another user.
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if time.time() - path.stat().st_mtime > _GRACE_SECONDS:
+                path.unlink()
 
 
 def _open_all(paths, specs):

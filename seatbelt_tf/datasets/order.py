@@ -22,17 +22,35 @@ def _mix(states: np.ndarray) -> np.ndarray:
     return states ^ (states >> np.uint64(31))
 
 
+def _state(key):
+    state = np.zeros(1, np.uint64)
+    for part in key:
+        state = _mix(state + _GOLDEN + np.uint64(part % 2**64))
+    return state
+
+
+def uniform(places: np.ndarray, *key: int) -> np.ndarray:
+    """The members of an endless uniform sequence that depends on the integers `key` alone.
+
+    Args:
+      places: non-negative integers (M,): which members.
+      *key: integers.
+
+    Returns:
+      float64 (M,) in [0, 1), multiples of 2^-53.
+    """
+    states = _state(key) + _GOLDEN * (np.asarray(places).astype(np.uint64) + np.uint64(1))
+    return (_mix(states) >> np.uint64(11)) * 2.0**-53
+
+
 def permutation(size: int, *key: int) -> np.ndarray:
     """A permutation of 0 … size − 1 that depends on `size` and the integers `key` alone.
 
     Returns:
       int64 (size,).
     """
-    state = np.zeros(1, np.uint64)
-    for part in key:
-        state = _mix(state + _GOLDEN + np.uint64(part % 2**64))
     # The multiples of an odd constant are distinct and the mixer is a bijection: no ties.
-    return np.argsort(_mix(state + _GOLDEN * np.arange(1, size + 1, dtype=np.uint64)))
+    return np.argsort(_mix(_state(key) + _GOLDEN * np.arange(1, size + 1, dtype=np.uint64)))
 
 
 def batch_places(

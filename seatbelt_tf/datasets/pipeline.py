@@ -6,32 +6,8 @@ import os
 import numpy as np
 
 from seatbelt_tf.datasets.order import batch_places
-from seatbelt_tf.datasets.registry import check, find
-
-
-def scale(images):
-    """Bytes to the model's range: x / 127.5 − 1, exactly within [−1, 1], also under XLA.
-
-    Args:
-      images: uint8, any shape (a tensor or an array).
-
-    Returns:
-      float32 tensor of the same shape.
-
-    Raises:
-      ValueError: another dtype (floats have been scaled already).
-    """
-    import tensorflow as tf
-
-    images = tf.convert_to_tensor(images)
-    if images.dtype != tf.uint8:
-        raise ValueError(
-            "Invalid value for images. Expected dtype uint8. "
-            f"Received: images of dtype {images.dtype.name}"
-        )
-    # Subtracting first is exact. The other way round, XLA multiplies by a rounded 1/127.5 and fuses
-    # the subtraction, and 255 comes out as 1.0000001.
-    return (tf.cast(images, tf.float32) - 127.5) / 127.5
+from seatbelt_tf.datasets.preprocessing import scale
+from seatbelt_tf.datasets.registry import check, find, supported_size
 
 
 def _integer(name, value, minimum=None):
@@ -69,21 +45,22 @@ def load(
     drop_remainder: bool | None = None,
     start_step: int = 0,
     as_uint8: bool = False,
+    max_unreadable: int = 0,
 ):
-    """A dataset as batches of images in [−1, 1].
+    """A dataset as batches of images (or points) in [−1, 1].
 
     Nothing is ever downloaded: what is not prepared in `data_dir` is refused with the command that
     prepares it.
 
     Args:
-      name: one of `names()`.
+      name: one of `names()`, or folder:PATH.
       split: "train", "validation" or "test".
       batch_size: images a batch, M.
       seed: of the shuffling; the splits do not depend on it.
       image_size: height and width; None for the dataset's own. Smaller ones by area reduction.
       data_dir: TFDS data directory; None for TFDS's default.
       with_labels: pairs (images, labels) in place of images. Labels are int32: (M,) classes,
-        (M, 5) factor indices (sprites, dsprites) or (M, 40) attributes (celeb_a).
+        (M, K) factor indices (datasets with factors) or (M, 40) attributes (celeb_a).
       shuffle: None: only the train split. The order of epoch e depends on (seed, e) alone.
       repeat: an endless stream of epochs in place of one epoch.
       drop_remainder: leave out an epoch's last batch when it is smaller than the others. None: when
@@ -91,28 +68,40 @@ def load(
       start_step: batches to skip. The stream goes on exactly as an uninterrupted one would after
         so many batches; the skipped images are not touched.
       as_uint8: leave the bytes as they are, for `scale` on the accelerator.
+      max_unreadable: how many files of a folder may be left out because they cannot be read.
 
     Returns:
-      `tf.data.Dataset` of float32 (M, H, W, C) in [−1, 1], or uint8 in 0 … 255.
+      `tf.data.Dataset` of float32 (M, H, W, C) in [−1, 1], or uint8 in 0 … 255; for swiss_roll
+      float32 (M, 3).
 
     Raises:
       ValueError: unknown name or split, an unsupported `image_size`, a batch size, seed or start
         step that is no integer or out of range, fewer images than a batch when the remainder is
-        dropped, `data_dir` missing, or the dataset not prepared in it. All before any image is
-        drawn.
+        dropped, labels or bytes of a dataset that has none, `data_dir` missing, or the dataset not
+        prepared in it. All before any image is drawn.
     """
-    source = find(name)
+    source = find(name, max_unreadable)
     _choice("split", split, source.split_names)
     batch_size = _integer("batch_size", batch_size, 1)
     seed = _integer("seed", seed)
     start_step = _integer("start_step", start_step, 0)
-    image_size = source.image_sizes[0] if image_size is None else image_size
-    _choice("image_size", image_size, source.image_sizes)
-    check(name, data_dir)
+    check(name, data_dir, max_unreadable=max_unreadable)
+    image_size = supported_size(source, image_size)
+    info = source.info(data_dir)
+    if with_labels and info.labels is None and info.factors is None:
+        raise ValueError(
+            f"Invalid value for with_labels. Expected False, since {name} has no labels (class "
+            "subfolders would be). Received: with_labels=True"
+        )
+    if as_uint8 and image_size is None:
+        raise ValueError(
+            f"Invalid value for as_uint8. Expected False, since {name} has no bytes. "
+            "Received: as_uint8=True"
+        )
     shuffle = split == "train" if shuffle is None else shuffle
     if drop_remainder is None:
         drop_remainder = repeat or split == "train"
-    size = source.info(data_dir).splits[split]
+    size = info.splits[split]
     if not size:
         raise ValueError(
             f"Invalid value for split. Expected a split with images in this copy of {name}. "
@@ -147,8 +136,9 @@ def _stream(contents, places, steps, *, with_labels, static_batch, as_uint8):
     import tensorflow as tf
 
     probe = np.zeros(1, np.int64)
-    image_shape = (static_batch, *contents.images(probe).shape[1:])
-    label_shape = (static_batch, *contents.labels(probe).shape[1:])
+    image = contents.images(probe)
+    image_shape = (static_batch, *image.shape[1:])
+    label_shape = (static_batch, *contents.labels(probe).shape[1:]) if with_labels else None
 
     def fetch(step):
         wanted = places(step)
@@ -157,8 +147,8 @@ def _stream(contents, places, steps, *, with_labels, static_batch, as_uint8):
 
     def shaped(step):
         if not with_labels:
-            return tf.ensure_shape(tf.numpy_function(fetch, [step], tf.uint8), image_shape)
-        images, labels = tf.numpy_function(fetch, [step], (tf.uint8, tf.int32))
+            return tf.ensure_shape(tf.numpy_function(fetch, [step], image.dtype), image_shape)
+        images, labels = tf.numpy_function(fetch, [step], (image.dtype, tf.int32))
         return tf.ensure_shape(images, image_shape), tf.ensure_shape(labels, label_shape)
 
     def scaled(images, *labels):
@@ -169,6 +159,6 @@ def _stream(contents, places, steps, *, with_labels, static_batch, as_uint8):
     else:
         dataset = tf.data.Dataset.counter(steps)
     dataset = dataset.map(shaped)
-    if not as_uint8:
+    if image.dtype == np.uint8 and not as_uint8:
         dataset = dataset.map(scaled)
     return dataset.prefetch(tf.data.AUTOTUNE)

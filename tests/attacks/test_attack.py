@@ -224,7 +224,33 @@ def test_a_weaker_attack_than_a_first_order_one_is_flagged():
     assert np.all(adam.divergence < 0.1 * adam.unattacked_divergence)
     for evaluations, expected in ((400, False), (1, True)):
         ours = attacks.attack(victim, images, targets, np.full(4, 1.0), max_evaluations=evaluations)
-        assert diagnostics.first_order_gain(ours.loss, adam.loss).fired == expected
+        assert (
+            diagnostics.first_order_gain(ours.loss, adam.loss, adam.unattacked_divergence).fired
+            == expected
+        )
+
+
+def test_an_attack_that_was_stopped_early_is_flagged():
+    victim, (images, targets) = LinearVictim(), _pairs()
+    problem = (images, targets, np.geomspace(1e-3, 1, 6))
+    for evaluations, expected in ((3, True), (100, False)):
+        run = attacks.Attack(victim, max_evaluations=evaluations)
+        result = run(*problem)
+        continued = run.continued_loss(*problem, result.adversarial)
+        assert np.all(continued <= result.loss)
+        check = diagnostics.not_converged(result.loss, continued, result.unattacked_divergence)
+        assert check.fired == expected
+
+
+def test_a_weight_above_the_gradients_norm_makes_no_distortion_the_certified_optimum():
+    victim, (images, targets) = LinearVictim(), _pairs()
+    _, gradient = attacks.Attack(victim).divergence_and_gradient(targets)(images)
+    norms = np.linalg.norm(np.reshape(gradient, (6, -1)), axis=1)
+    for factor, expected in ((1.01, True), (0.99, False)):
+        result = attacks.attack(victim, images, targets, factor * norms)
+        assert np.all((result.status == attacks.Status.OPTIMAL_AT_START) == expected)
+        assert np.all((result.distortion_norm == 0) == expected)
+        assert np.all((result.projected_gradient_norm == 0) == expected)
 
 
 def test_a_configured_attack_is_traced_once_for_all_its_calls():
@@ -260,7 +286,6 @@ def _result(**fields):
     ("fields", "expected"),
     [
         ({}, set()),
-        ({"status": np.array([0, 1, 1, 2])}, {"not_converged"}),
         ({"status": np.array([0, 0, 4, 3])}, {"not_finite"}),
         ({"loss": np.array([1.0, 0.5, 1.0, 1.5])}, {"not_monotone_in_weight"}),
         ({"first_loss": np.full(4, 2.0)}, {"restart_gain"}),

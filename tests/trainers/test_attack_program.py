@@ -26,9 +26,13 @@ def test_attacks_a_run_stores_every_attack_and_does_none_twice(trained):
         assert part["adversarial"].shape == (6, 64, 64, 1)
     summary = json.loads((battery / "summary.json").read_text())
     assert summary["attacks"] == 6
+    above = summary["area_above_blending"]
+    assert above["lower"] <= above["mean"] <= above["upper"]
+    assert next(iter(summary)) == "area_above_blending"
     assert {check["name"] for check in summary["diagnostics"]} >= {"not_converged", "fresh_draws"}
     assert {path.name for path in battery.glob("*.png")} == {
         "closed_share.png",
+        "distortion.png",
         "loss.png",
         "panel.png",
     }
@@ -48,6 +52,7 @@ BAD = {
     "--run=run --pairs=0": "pairs",
     "--run=run --weights=-1": "weights",
     "--run=run --layers=middle": "layers",
+    "--run=run --layers=0,9": "numbers from 0",
     "--run=run --seed=-1": "seed",
     "--run=run --objective=latent_k": "did you mean 'latent_kl'",
 }

@@ -1,0 +1,243 @@
+"""Asking TF Serving for embeddings, reconstructions and scores, by gRPC or REST.
+
+    from export import client
+
+    with client.connect("grpc://localhost:8500", model="seatbelt") as seatbelt:
+        embedding = seatbelt.encode(images)["embedding"]
+
+REST needs NumPy alone; gRPC needs `pip install 'seatbelt-tf[export]'`, which brings TensorFlow.
+"""
+
+import abc
+import base64
+import http.client
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import numpy as np
+
+from export.errors import ServingError
+
+__all__ = ["Client", "GrpcClient", "RestClient", "ServingError", "connect"]
+
+TIMEOUT = 10.0
+RETRIES = 3
+FIRST_PAUSE = 0.1
+# gRPC's own limit, 4 MiB, is 85 reconstructions of 64×64×3.
+MAX_MESSAGE_BYTES = 2**30
+_CODES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    408: "DEADLINE_EXCEEDED",
+    412: "FAILED_PRECONDITION",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
+
+def connect(address, model="seatbelt", **options):
+    """A client for a server's address.
+
+    Args:
+        address: "grpc://HOST:PORT" (TF Serving's 8500), or "http://HOST:PORT" (8501).
+        model: the model's name on the server.
+        **options: see `Client`.
+
+    Raises:
+        ValueError: another kind of address.
+    """
+    scheme, _, place = address.partition("://")
+    if scheme == "grpc" and place:
+        return GrpcClient(place, model, **options)
+    if scheme in ("http", "https") and place:
+        return RestClient(address, model, **options)
+    raise ValueError(
+        f"Invalid value for address. Expected grpc://HOST:PORT or http://HOST:PORT. "
+        f"Received: address={address!r}"
+    )
+
+
+class Client(abc.ABC):
+    """The signatures of a served model as functions; also a context manager.
+
+    Each gives a dict of output name to float32 array, the batch first, and raises `ServingError`
+    with the server's code and message.
+
+    Args:
+        address: of the server.
+        model: its name there.
+        version: a version number; None for the server's choice, the latest.
+        timeout: seconds that a call may take, retries included.
+        retries: how often a call is repeated while the server is unavailable, with growing pauses.
+    """
+
+    def __init__(self, address, model="seatbelt", version=None, timeout=TIMEOUT, retries=RETRIES):
+        self.address, self.model, self.version = address, model, version
+        self.timeout, self.retries = timeout, retries
+
+    def encode(self, images):
+        """embedding, mean_i and stddev_i of images (M, H, W, C) in [-1, 1]."""
+        return self.predict("encode", images=np.asarray(images, np.float32))
+
+    def reconstruct(self, images):
+        """reconstruction (M, H, W, C) of images (M, H, W, C) in [-1, 1]."""
+        return self.predict("reconstruct", images=np.asarray(images, np.float32))
+
+    def decode(self, latents):
+        """reconstruction (M, H, W, C) of latents, a sequence of (M, d_i), bottom layer first."""
+        named = {f"latent_{i}": np.asarray(x, np.float32) for i, x in enumerate(latents, 1)}
+        return self.predict("decode", **named)
+
+    def score(self, images, seed):
+        """elbo, log_likelihood and kl (M,), nats, of images; seed: (M, 2) integers, one a row."""
+        images, seed = np.asarray(images, np.float32), np.asarray(seed, np.int32)
+        return self.predict("score", images=images, seed=seed)
+
+    def sample(self, seed):
+        """sample (M, H, W, C) from the prior; seed: (M, 2) integers, one a row."""
+        return self.predict("sample", seed=np.asarray(seed, np.int32))
+
+    def encode_image_bytes(self, images):
+        """As `encode`, of a list of PNG or JPEG files' bytes."""
+        return self.predict("encode_image_bytes", image_bytes=list(images))
+
+    def reconstruct_image_bytes(self, images):
+        """As `reconstruct`, of a list of PNG or JPEG files' bytes."""
+        return self.predict("reconstruct_image_bytes", image_bytes=list(images))
+
+    def predict(self, signature, /, **inputs):
+        """Any signature of the served model.
+
+        Args:
+            signature: its name.
+            **inputs: arrays, or lists of bytes, by input name.
+
+        Raises:
+            ServingError: the server refused, or could not be reached in time.
+        """
+        end = time.monotonic() + self.timeout
+        pause = FIRST_PAUSE
+        for attempts_left in range(self.retries, -1, -1):
+            try:
+                return self._call(signature, inputs, end - time.monotonic())
+            except ServingError as error:
+                if (
+                    error.code != "UNAVAILABLE"
+                    or not attempts_left
+                    or time.monotonic() + pause >= end
+                ):
+                    raise
+            time.sleep(pause)
+            pause *= 2
+        raise AssertionError("unreachable")
+
+    @abc.abstractmethod
+    def _call(self, signature, inputs, timeout):
+        """One attempt: dict of output name to array, or ServingError."""
+
+    def close(self):  # noqa: B027
+        """Lets the connection go."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class GrpcClient(Client):
+    """A `Client` over gRPC, the faster one; its address is HOST:PORT."""
+
+    def __init__(self, address, *args, **kwargs):
+        super().__init__(address, *args, **kwargs)
+        import grpc
+        from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+        limits = ("grpc.max_receive_message_length", "grpc.max_send_message_length")
+        self._channel = grpc.insecure_channel(
+            address, options=[(name, MAX_MESSAGE_BYTES) for name in limits]
+        )
+        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+
+    def _call(self, signature, inputs, timeout):
+        import grpc
+        import tensorflow as tf
+        from tensorflow_serving.apis import predict_pb2
+
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = self.model
+        request.model_spec.signature_name = signature
+        if self.version is not None:
+            request.model_spec.version.value = self.version
+        for name, value in inputs.items():
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+        try:
+            response = self._stub.Predict(request, timeout=timeout)
+        except grpc.RpcError as error:
+            raise ServingError(error.code().name, error.details()) from error
+        return {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}
+
+    def close(self):
+        self._channel.close()
+
+
+class RestClient(Client):
+    """A `Client` over REST; its address is http://HOST:PORT."""
+
+    def _call(self, signature, inputs, timeout):
+        version = "" if self.version is None else f"/versions/{self.version}"
+        model = urllib.parse.quote(self.model, safe="")
+        columns = {name: _json(value) for name, value in inputs.items()}
+        request = urllib.request.Request(
+            f"{self.address.rstrip('/')}/v1/models/{model}{version}:predict",
+            json.dumps({"signature_name": signature, "inputs": columns}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as response:
+                outputs = json.load(response)["outputs"]
+        except urllib.error.HTTPError as error:
+            code = _CODES.get(error.code, f"HTTP {error.code}")
+            raise ServingError(code, _message(error)) from error
+        except TimeoutError as error:
+            raise ServingError("DEADLINE_EXCEEDED", f"no answer in {timeout:.3g} s") from error
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", error)
+            if isinstance(reason, TimeoutError):
+                raise ServingError("DEADLINE_EXCEEDED", f"no answer in {timeout:.3g} s") from error
+            raise ServingError("UNAVAILABLE", str(reason)) from error
+        if not isinstance(outputs, dict):
+            # A signature's only output comes without its name.
+            outputs = {_ONLY_OUTPUTS.get(signature, "output"): outputs}
+        return {name: np.asarray(value, np.float32) for name, value in outputs.items()}
+
+
+_ONLY_OUTPUTS = {
+    "reconstruct": "reconstruction",
+    "decode": "reconstruction",
+    "reconstruct_image_bytes": "reconstruction",
+    "sample": "sample",
+}
+
+
+def _json(value):
+    """A column of a REST request: numbers as nested lists, bytes in base64."""
+    if isinstance(value, list):
+        return [{"b64": base64.b64encode(item).decode()} for item in value]
+    return np.asarray(value).tolist()
+
+
+def _message(error):
+    text = error.read().decode("utf-8", "replace")
+    try:
+        return json.loads(text)["error"]
+    except (ValueError, KeyError, TypeError):
+        return text

@@ -1,0 +1,87 @@
+"""MODEL_CARD.md: what a served model is, where it comes from and what it must not be used for."""
+
+import json
+
+from export import image_bytes
+from seatbelt_tf import datasets
+
+_LIMITS = """\
+- Trained on one dataset; scores and embeddings of other images mean nothing.
+- `score` is one draw of a lower bound, in nats an image for pixels in [-1, 1]; average over seeds.
+- Robustness was measured with the attacks listed here, or not at all; a stronger attack can only
+  find less of it. Don't use the model where fooling it does harm.
+"""
+
+
+def text(run, recipe):
+    """The card of a run's model, in Markdown.
+
+    Args:
+        run: a trained `runs.Run`.
+        recipe: its preprocessing, see `image_bytes.recipe_of`.
+    """
+    config = run.config()
+    sections = {
+        "Data": _data(config["data"]),
+        "Preprocessing of encoded images": "".join(
+            f"{place}. {step}\n" for place, step in enumerate(image_bytes.describe(recipe), 1)
+        ),
+        "Model": _table(config["model"]),
+        "Training": _table(config.get("training", {}))
+        + _commanded(config.get("command"))
+        + _table(config.get("versions", {})),
+        "Test scores": _scores(run),
+        "Attacks": _attacks(run),
+        "Limits": _LIMITS,
+    }
+    body = "\n".join(f"## {title}\n\n{content}" for title, content in sections.items())
+    return f"# Model card: {run.path.name}\n\nmodel.keras: sha256 {run.model_digest()}…\n\n{body}"
+
+
+def _data(data):
+    facts = {"dataset": data["name"]}
+    try:
+        info = datasets.info(data["name"])
+    except ValueError:
+        # The user's own images: known by their name only.
+        pass
+    else:
+        facts |= {"source": info.source, "licence": info.licence, "images": dict(info.splits)}
+    return _table(facts)
+
+
+def _commanded(command):
+    return f"\nCommand: `{' '.join(command)}`\n\n" if command else ""
+
+
+def _scores(run):
+    path = run.evaluation / "test.json"
+    if not path.is_file():
+        return "None recorded.\n"
+    return "Means over test images, nats.\n\n" + _table(json.loads(path.read_text("utf-8")))
+
+
+def _attacks(run):
+    found = sorted(run.attacks.glob("*/summary.json"))
+    if not found:
+        return "None made.\n"
+    parts = []
+    for path in found:
+        summary = json.loads(path.read_text("utf-8"))
+        fired = [check["name"] for check in summary.pop("diagnostics", []) if check["fired"]]
+        doubts = f"\nDon't trust it: {', '.join(fired)}.\n" if fired else ""
+        parts.append(f"### {path.parent.name}\n\n{_table(summary)}{doubts}")
+    return "\n".join(parts)
+
+
+def _table(facts):
+    rows = [f"| {name} | {_cell(value)} |\n" for name, value in facts.items()]
+    return "".join(["| | |\n|---|---|\n", *rows]) if rows else ""
+
+
+def _cell(value):
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {number}" for name, number in value.items())
+    return str(value).replace("|", "\\|")

@@ -1,0 +1,142 @@
+"""How much of the way to the target a distortion of a given size goes: the distortion curve.
+
+Of one pair (x, x_t), the share of the gap from the unattacked x's −log p(x_t | z) to the target's
+own (`attacks.Score.closed_share`) against ‖d‖₂ / ‖x_t − x‖₂, along the attack's λ path: a running
+maximum from (0, 0) to (1, 1), linear in between (Gondim-Ribeiro et al. 2018 use the same idea). Its
+area does not depend on λ's scale, the number of latents or β, so that it compares models.
+
+Mixing the target in, x + r (x_t − x), needs no attack at all: the blending curve. For an exact
+linear autoencoder its share is 1 − (1 − r)², its area 2/3. The attack's area minus the blending's
+is what being adversarial buys: 0 is robust.
+"""
+
+import numpy as np
+
+from seatbelt_tf import checks
+
+BLENDING_RATIOS = np.linspace(0.0, 1.0, 21)
+
+
+def distortion_curve(relative_norms, closed_shares):
+    """Corners of one pair's distortion curve.
+
+    Args:
+        relative_norms: (W,) ‖d‖₂ / ‖x_t − x‖₂ of the pair's attacks, in any order; those above 1
+            say nothing, since the target itself is at 1.
+        closed_shares: (W,) shares of the gap closed; NaN is left out.
+
+    Returns:
+        (norms, shares), rising from (0, 0) to (1, 1), both (K,) float64.
+
+    Raises:
+        ValueError: the two are not of the same shape (W,).
+    """
+    norms, shares = (np.asarray(array, np.float64) for array in (relative_norms, closed_shares))
+    if norms.ndim != 1 or norms.shape != shares.shape:
+        raise checks.invalid(
+            "closed_shares.shape", f"(W,), as relative_norms {norms.shape}", shares.shape
+        )
+    counted = np.isfinite(shares) & (norms <= 1)
+    order = np.argsort(norms[counted], kind="stable")
+    norms = np.concatenate([[0.0], norms[counted][order], [1.0]])
+    shares = np.concatenate([[0.0], np.clip(shares[counted][order], 0.0, 1.0), [1.0]])
+    return norms, np.maximum.accumulate(shares)
+
+
+def area(curve):
+    """Area under a curve of `distortion_curve`: a float between 0 and 1."""
+    norms, shares = curve
+    return float(np.trapezoid(shares, norms))
+
+
+def share_at(curve, norms):
+    """The curve at given relative norms: (k,) -> (k,)."""
+    return np.interp(norms, *curve)
+
+
+def norm_to_close(curve, share=0.5):
+    """The least relative norm at which the curve reaches a share: a float."""
+    norms, shares = curve
+    first = int(np.argmax(shares >= share))
+    if first == 0:
+        return float(norms[0])
+    low, high = shares[first - 1], shares[first]
+    return float(np.interp(share, (low, high), norms[first - 1 : first + 1]))
+
+
+def blending_shares(scorer, images, targets, ratios=BLENDING_RATIOS):
+    """Shares of the gap closed by mixing the target in.
+
+    Args:
+        scorer: `attacks.Scorer` of the victim.
+        images: (P, H, W, C) images x.
+        targets: (P, H, W, C) targets x_t.
+        ratios: (K,) r of x + r (x_t − x).
+
+    Returns:
+        (P, K); NaN where there is no gap.
+    """
+    images, targets = (np.asarray(array, np.float32) for array in (images, targets))
+    count = len(ratios)
+    ratios = np.asarray(ratios, np.float32)[None, :, None, None, None]
+    blended = images[:, None] + ratios * (targets - images)[:, None]
+    score = scorer(
+        np.repeat(images, count, axis=0),
+        np.repeat(targets, count, axis=0),
+        blended.reshape(-1, *images.shape[1:]),
+    )
+    return score.closed_share.reshape(len(images), count)
+
+
+def curves(records, blending, norms, ratios=BLENDING_RATIOS):
+    """Distortion curves of all pairs of a battery at common relative norms.
+
+    Args:
+        records: see `areas`.
+        blending: see `areas`.
+        norms: (K,) relative norms.
+        ratios: see `areas`.
+
+    Returns:
+        (attack, blending), (P', K) each, of the P' pairs that have a gap.
+    """
+    return tuple(
+        np.stack(
+            [share_at(pair[kind], norms) for pair in _pairs(records, blending, ratios) if pair]
+        )
+        for kind in (0, 1)
+    )
+
+
+def areas(records, blending, ratios=BLENDING_RATIOS):
+    """Areas of every pair of a battery under the attack's and the blending's curve.
+
+    Args:
+        records: dict with "pair", "distortion_norm", "target_distance" and "closed_share", (B,).
+        blending: (P, K), see `blending_shares`.
+        ratios: (K,) its ratios.
+
+    Returns:
+        (attack, blending), (P,) each, NaN for pairs without a gap.
+    """
+    found = [
+        [area(curve) for curve in pair] if pair else [np.nan, np.nan]
+        for pair in _pairs(records, blending, ratios)
+    ]
+    return tuple(np.array(found).T)
+
+
+def _pairs(records, blending, ratios):
+    """The attack's and the blending's curve of every pair, None where there is no gap."""
+    relative = records["distortion_norm"] / records["target_distance"]
+    found = []
+    for pair, shares in enumerate(blending):
+        rows = records["pair"] == pair
+        closed = records["closed_share"][rows]
+        has_gap = not np.all(np.isnan(closed))
+        found.append(
+            (distortion_curve(relative[rows], closed), distortion_curve(ratios, shares))
+            if has_gap
+            else None
+        )
+    return found

@@ -1,0 +1,32 @@
+"""Intervals for means over few units of replication."""
+
+import numpy as np
+
+from seatbelt_tf import checks
+
+RESAMPLES = 10_000
+
+
+def bootstrap_interval(values, confidence=0.95, seed=0):
+    """Mean of independent values with its percentile bootstrap interval (Efron 1979).
+
+    Args:
+        values: (n,) one number a unit of replication: a pair of images, a training seed.
+        confidence: coverage, between 0 and 1.
+        seed: of the resampling.
+
+    Returns:
+        (mean, lower, upper), floats.
+
+    Raises:
+        ValueError: values are not (n,), n ≥ 1, or not finite, or the confidence is out of range.
+    """
+    values = np.asarray(values, np.float64)
+    if values.ndim != 1 or not len(values) or not np.all(np.isfinite(values)):
+        raise checks.invalid("values", "finite numbers of shape (n,), n ≥ 1", repr(values))
+    if not 0 < confidence < 1:
+        raise checks.invalid("confidence", "a number between 0 and 1", confidence)
+    rng = np.random.default_rng(checks.seed("seed", seed))
+    means = values[rng.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
+    tails = (1 - confidence) / 2
+    return float(values.mean()), *map(float, np.quantile(means, (tails, 1 - tails)))

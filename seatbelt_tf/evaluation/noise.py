@@ -1,0 +1,54 @@
+"""Whether a model sees through noise that nobody chose, and how wide its posteriors are."""
+
+import numpy as np
+import tensorflow as tf
+
+from seatbelt_tf import checks
+from seatbelt_tf.attacks import scoring
+
+# The paper's a, appendix F.
+NOISE_SCALES = (0.1, 0.5, 1.0)
+
+
+def noisy_log_likelihood(victim, images, scale, seed=0, draws=4):
+    """log p(x | z), z ~ q(z | x + aε), ε ~ Normal(0, I): the clean image from a noisy one (app. F).
+
+    The noise is not cut at the pixels' bounds, as in the paper.
+
+    Args:
+        victim: see `attacks.Attackable`; it needs a decoder.
+        images: (M, H, W, C) in [-1, 1].
+        scale: a ≥ 0; 0 is the clean reconstruction.
+        seed: of ε and of the latents.
+        draws: draws of z averaged for each image.
+
+    Returns:
+        (M,) nats, NumPy.
+
+    Raises:
+        ValueError: the scale is negative or not finite.
+    """
+    checks.finite_number("scale", scale, minimum=0)
+    images = np.asarray(images, np.float32)
+    rng = np.random.default_rng(checks.seed("seed", seed))
+    noisy = images + np.float32(scale) * rng.standard_normal(images.shape, np.float32)
+    return -scoring.Scorer(victim, seed, draws).target_loss(noisy, images)
+
+
+def stddev_norms(model, images, batch_size=200):
+    """‖σ_i(x)‖₂ of every layer's posterior, ancestors at their means: the overlap of figure 2.
+
+    Args:
+        model: see `attacks.Attackable`.
+        images: (M, H, W, C) in [-1, 1].
+        batch_size: images at once.
+
+    Returns:
+        Tuple of (M,) by layer, bottom first, NumPy.
+    """
+    images = np.asarray(images, np.float32)
+    parts = [
+        [tf.norm(stddev, axis=1).numpy() for _, stddev in model.posteriors(batch)]
+        for batch in np.array_split(images, -(-len(images) // batch_size))
+    ]
+    return tuple(np.concatenate(layer) for layer in zip(*parts, strict=True))

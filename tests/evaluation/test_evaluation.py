@@ -1,0 +1,91 @@
+"""Noise robustness, posterior widths and the mutual information gap against known answers."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from seatbelt_tf import gaussians
+from seatbelt_tf.evaluation import disentanglement, noise
+
+
+class NoisyCopy:
+    """q(z | x) = Normal(x, s²), decoded to itself with a squared error as likelihood."""
+
+    image_shape = (4, 4, 1)
+    latent_dims = (16,)
+
+    def __init__(self, stddev):
+        self.stddev = stddev
+
+    def posteriors(self, images, noise=None):
+        mean = tf.reshape(images, [-1, 16])
+        posterior = gaussians.Gaussian(mean, tf.fill(tf.shape(mean), self.stddev))
+        if noise is None:
+            return (posterior,)
+        draws = noise[0].shape[0]
+        return (gaussians.Gaussian(*(tf.repeat(t[:, None], draws, axis=1) for t in posterior)),)
+
+    def log_likelihood(self, images, latents):
+        return -tf.reduce_sum(tf.square(tf.reshape(images, [-1, 16]) - latents[0]), axis=1)
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0])
+def test_noise_and_posterior_variances_add_up_in_a_copying_model(scale):
+    images = np.zeros((400, 4, 4, 1), np.float32)
+    found = noise.noisy_log_likelihood(NoisyCopy(0.3), images, scale, draws=16)
+    # -E|aε + s z|² = -16 (a² + s²); 6,400 draws that share ε within an image and z between images.
+    assert found.shape == (400,)
+    assert np.mean(found) == pytest.approx(-16 * (scale**2 + 0.09), rel=0.15)
+
+
+def test_stddev_norms_are_those_of_the_posteriors():
+    (norms,) = noise.stddev_norms(NoisyCopy(0.3), np.zeros((7, 4, 4, 1)), batch_size=3)
+    np.testing.assert_allclose(norms, np.full(7, 0.3 * 4), rtol=1e-6)
+
+
+def test_negative_noise_is_refused():
+    with pytest.raises(ValueError, match="scale"):
+        noise.noisy_log_likelihood(NoisyCopy(0.3), np.zeros((2, 4, 4, 1)), -0.1)
+
+
+def _factors(count=4000):
+    return np.random.default_rng(0).integers(0, 4, (count, 2))
+
+
+def test_one_latent_for_each_factor_has_a_gap_of_one_and_copies_have_none():
+    factors = _factors()
+    unused = np.random.default_rng(1).normal(size=len(factors))
+    clean = np.column_stack([factors, unused])
+    # The unused latent still shares (20 - 1)(4 - 1)/(2 · 4000) nats with a factor by chance.
+    assert disentanglement.mutual_information_gap(clean, factors) == pytest.approx(1, abs=0.01)
+    doubled = np.column_stack([factors, factors])
+    assert disentanglement.mutual_information_gap(doubled, factors) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_latent_that_sees_half_of_a_factor_has_the_gap_of_its_information():
+    factors = _factors(40000)[:, :1]
+    latents = np.column_stack([factors[:, 0] // 2, np.zeros(len(factors))])
+    # One bit of two.
+    gap = disentanglement.mutual_information_gap(latents, factors)
+    assert gap == pytest.approx(0.5, abs=0.01)
+
+
+def test_factors_that_do_not_vary_are_left_out():
+    factors = _factors()
+    with_constant = np.column_stack([factors, np.ones(len(factors), int)])
+    gaps = [disentanglement.mutual_information_gap(factors, f) for f in (factors, with_constant)]
+    assert gaps[0] == gaps[1]
+
+
+@pytest.mark.parametrize(
+    ("latents", "factors", "name"),
+    [
+        (np.zeros((5, 1)), np.zeros((5, 2)), "latents"),
+        (np.zeros(5), np.zeros((5, 2)), "latents"),
+        (np.zeros((5, 2)), np.zeros((4, 2)), "factors"),
+        (np.zeros((5, 2)), np.zeros((5, 2)), "varies"),
+    ],
+)
+def test_bad_arrays_are_named(latents, factors, name):
+    with pytest.raises(ValueError, match=name):
+        disentanglement.mutual_information_gap(latents, factors)

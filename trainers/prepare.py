@@ -1,0 +1,65 @@
+"""Prepares a dataset that its user brings: `python -m trainers.prepare --help`."""
+
+import os
+
+from absl import flags
+
+from seatbelt_tf import checks, datasets
+from trainers import program
+
+DESCRIPTION = """
+Turns files that you have downloaded into a TFDS dataset that trainers.train can use. Needed for
+chairs and faces3d, which nobody may or does serve in a ready form; `python -m trainers.train
+--list_datasets` says where their files come from.
+
+Examples:
+  PROGRAM --dataset=chairs --manual_dir=~/Downloads
+  PROGRAM --dataset=faces3d --manual_dir=~/Downloads --data_dir=/data/tfds
+
+Nothing is extracted or downloaded. An interrupted preparation leaves nothing that would be taken
+for a dataset; start it again.
+"""
+
+MANUAL = ("chairs", "faces3d")
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("dataset", None, f"One of {', '.join(MANUAL)}.")
+flags.DEFINE_string("manual_dir", None, "Directory that holds the files.")
+flags.DEFINE_string("data_dir", None, "TFDS data directory. Default: as TFDS has it.")
+
+
+def main():
+    """Checks the flags, prepares, says what there is now."""
+    checks.one_of("dataset", FLAGS.dataset, MANUAL)
+    if FLAGS.manual_dir is None:
+        raise checks.invalid("manual_dir", "--manual_dir=DIR, which holds the files", None)
+    manual_dir = os.path.abspath(os.path.expanduser(FLAGS.manual_dir))
+    if not os.path.isdir(manual_dir):
+        raise checks.invalid("manual_dir", "an existing directory", repr(FLAGS.manual_dir))
+    if datasets.info(FLAGS.dataset, FLAGS.data_dir).fingerprint is not None:
+        datasets.check(FLAGS.dataset, FLAGS.data_dir)
+        print(f"{FLAGS.dataset} is prepared already")
+        return
+    program.import_tensorflow()
+    import tensorflow_datasets as tfds
+
+    from seatbelt_tf.datasets.builders import BUILDERS
+
+    builder = BUILDERS[FLAGS.dataset](data_dir=FLAGS.data_dir)
+    tfds.disable_progress_bar()
+    try:
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
+        )
+    except (OSError, AssertionError) as error:
+        raise ValueError(f"{FLAGS.dataset} cannot be prepared: {error}") from error
+    splits = datasets.info(FLAGS.dataset, FLAGS.data_dir).splits
+    print(
+        f"{FLAGS.dataset}: "
+        + ", ".join(f"{split} {size:,}" for split, size in splits.items())
+        + f" in {builder.data_dir}"
+    )
+
+
+if __name__ == "__main__":
+    program.start(main, DESCRIPTION)
