@@ -1,6 +1,7 @@
 """What config.json may say, checked without TensorFlow: it may come from elsewhere."""
 
 from seatbelt_tf import checks, presets
+from seatbelt_tf.datasets import preprocessing
 
 FIELDS = ("format", "model", "data", "training", "command", "versions", "machine")
 DTYPES = ("float32", "mixed_bfloat16")
@@ -46,7 +47,14 @@ def _whole_number(name, value):
 _TEXT = _of_type(str, "text")
 _OPTIONAL_TEXT = _of_type((str, type(None)), "text or null")
 _TRUTH = _of_type(bool, "true or false")
-_DATA = {"name": _TEXT, "data_dir": _OPTIONAL_TEXT, "image_size": checks.positive_integer}
+_DATA = {
+    "name": _TEXT,
+    "data_dir": _OPTIONAL_TEXT,
+    "image_size": checks.positive_integer,
+    "max_unreadable": _whole_number,
+    "fingerprint": _OPTIONAL_TEXT,
+    "preprocessing": lambda _, recipe: preprocessing.check(recipe),
+}
 _TRAINING = {
     "preset": _OPTIONAL_TEXT,
     "batch_size": checks.positive_integer,
