@@ -113,7 +113,9 @@ def write(signatures, directory):
             for key, spec in signature.inputs.items()
         }
         archive.add_endpoint(name, signature.__call__, [specs])
-    archive.write_out(str(directory), verbose=False)
+    # Nobody trains through a served model: no operations of custom gradients.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    archive.write_out(str(directory), options=options, verbose=False)
 
 
 def _two_rows_at_least(answer):
