@@ -2,7 +2,7 @@
 
 from seatbelt_tf.attacks.attack import Attack, AttackResult, attack, paper_weights
 from seatbelt_tf.attacks.box_lbfgs import Status, minimize_in_box
-from seatbelt_tf.attacks.scoring import Score, score
+from seatbelt_tf.attacks.scoring import Score, Scorer, score
 from seatbelt_tf.attacks.victim import Attackable, Victim
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "AttackResult",
     "Attackable",
     "Score",
+    "Scorer",
     "Status",
     "Victim",
     "attack",
