@@ -4,6 +4,7 @@ import contextlib
 import math
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from seatbelt_tf import checks, datasets, guards
@@ -119,7 +120,7 @@ def _loop(run, options, data_config, strategy, model, keeper):
     )
     iterator = iter(strategy.experimental_distribute_dataset(images))
     validation = data(data_config, "validation", batch_size=EVALUATION_BATCH)
-    validation = validation.take(VALIDATION_IMAGES // EVALUATION_BATCH).cache()
+    validation = _held(validation.take(VALIDATION_IMAGES // EVALUATION_BATCH))
     is_stopping = tf.Variable(False, trainable=False)
     train_steps = _compiled_steps(strategy, model, options["xla"], is_stopping)
     interval = max(total // REPORTS // STEPS_PER_CALL, 1) * STEPS_PER_CALL
@@ -206,6 +207,12 @@ def _results(model):
     means = {name: float(value) for name, value in model.get_metrics_result().items()}
     model.reset_metrics()
     return means
+
+
+def _held(images):
+    """The same batches out of memory. (Dataset.cache() warns when only its start is looked at.)"""
+    everything = np.concatenate(list(images.as_numpy_iterator()))
+    return tf.data.Dataset.from_tensor_slices(everything).batch(EVALUATION_BATCH)
 
 
 def validate(model, images):
