@@ -30,6 +30,9 @@ try:
         runs.Run(path).config()
     elif kind == "keras":
         runs.Run(path).load_model()
+    elif kind == "tar":
+        from seatbelt_tf.datasets.builders import renders
+        renders.renders(path, r".*[.]png")
     else:
         next(iter(datasets.load(f"folder:{path}", split="train", batch_size=1)))
     said = "accepted"
@@ -68,6 +71,9 @@ def hostile_files(directory):
     hostile.write_config(run / "config.json", {"format": 1, "model": model})
     hostile.write_lambda_keras(run / "model.keras", trap)
     table["model.keras: a Lambda in place of the weights"] = _read("keras", run)
+    archive = directory / "escaping.tar"
+    hostile.escaping_tar(archive)
+    table["tar with ../escaped.png"] = _read("tar", archive)
     pictures = directory / "pictures"
     pictures.mkdir()
     huge_png(pictures / "huge.png", 20_000)

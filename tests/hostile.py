@@ -7,6 +7,7 @@ import marshal
 import os
 import pickle
 import struct
+import tarfile
 import zipfile
 
 import numpy as np
@@ -75,6 +76,15 @@ NPZ = {
         zip_bomb_npz,
     )
 }
+
+
+def escaping_tar(path):
+    """A tar archive with a file whose path leads out of it."""
+    with tarfile.open(path, "w") as archive:
+        member = tarfile.TarInfo("../escaped.png")
+        member.size = 4
+        archive.addfile(member, io.BytesIO(b"here"))
+
 
 _CODE = {
     "class_name": "Lambda",
