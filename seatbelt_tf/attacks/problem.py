@@ -1,6 +1,5 @@
 """What the attacker minimises, as compiled functions: Δ = λ‖d‖₂ + divergence."""
 
-import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +8,7 @@ import tensorflow as tf
 from seatbelt_tf import checks, gaussians
 from seatbelt_tf.attacks import objectives, scoring
 from seatbelt_tf.attacks.box_lbfgs import Status, minimize_in_box
+from seatbelt_tf.attacks.compiled import Compiled
 
 # The loss is computed in float32 and known to this share of its value.
 _ROUNDING = 10 * np.finfo(np.float32).eps
@@ -85,12 +85,10 @@ class Problem:
         return value, tape.gradient(value, images, unconnected_gradients="zero")
 
     def compiled(self, function, **options):
-        """A method of this object as a `tf.function`, the same one at every call."""
+        """A method of this object, compiled; the same one at every call."""
         key = (function.__name__, *sorted(options.items()))
         if key not in self._compiled:
-            self._compiled[key] = tf.function(
-                functools.partial(function, **options), autograph=False, reduce_retracing=True
-            )
+            self._compiled[key] = Compiled(lambda *arguments: function(*arguments, **options))
         return self._compiled[key]
 
     def minimize(self, images, targets, weights, starts, bounds, **options):

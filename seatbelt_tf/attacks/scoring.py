@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from seatbelt_tf import checks
 from seatbelt_tf.attacks import objectives
+from seatbelt_tf.attacks.compiled import Compiled
 
 SCORED_AT_ONCE = 64
 
@@ -41,18 +42,17 @@ class FreshDivergence:
 
     def __init__(self, victim, objective, layers, seed, draws=16):
         goal = objectives.find(objective)
-        self._noise = draw(victim, draws, seed)
+        noise = draw(victim, draws, seed)
 
-        @tf.function(reduce_retracing=True, autograph=False)
-        def divergence(images, targets, noise):
+        def divergence(images, targets):
             prepared = goal.prepare(victim, targets, noise)
             return goal.divergence(victim, images, prepared, noise, layers)
 
-        self._divergence = divergence
+        self._divergence = Compiled(divergence)
 
     def __call__(self, images, targets):
         """(B, H, W, C) images, attacked or not, and targets -> (B,) nats or distances, NumPy."""
-        return _in_parts(self._divergence, self._noise, images, targets)
+        return _in_parts(self._divergence, images, targets)
 
 
 def score(victim, images, targets, adversarial, seed=0, draws=16):
@@ -79,10 +79,9 @@ class Scorer:
     """`score` set up once and traced once, for several batteries on one victim."""
 
     def __init__(self, victim, seed=0, draws=16):
-        self._noise = draw(victim, draws, seed)
+        noise = draw(victim, draws, seed)
 
-        @tf.function(reduce_retracing=True, autograph=False)
-        def loss(images, targets, noise):
+        def loss(images, targets):
             posteriors = victim.posteriors(images, noise)
             latents = tuple(
                 tf.reshape(q.mean + q.stddev * z, [-1, z.shape[-1]])
@@ -92,11 +91,11 @@ class Scorer:
             likelihood = victim.log_likelihood(repeated, latents)
             return -tf.reduce_mean(tf.reshape(likelihood, [-1, draws]), axis=1)
 
-        self._loss = loss
+        self._loss = Compiled(loss)
 
     def target_loss(self, images, targets):
         """−log p(x_t | z), z ~ q(z | x), averaged over the draws: (B, H, W, C) twice -> (B,)."""
-        return _in_parts(self._loss, self._noise, images, targets)
+        return _in_parts(self._loss, images, targets)
 
     def __call__(self, images, targets, adversarial):
         """Arguments of `score` -> `Score`."""
@@ -126,12 +125,11 @@ def draw(victim, draws, seed):
     )
 
 
-def _in_parts(function, noise, images, targets):
+def _in_parts(function, images, targets):
     images, targets = (np.asarray(array, np.float32) for array in (images, targets))
+    starts = range(0, len(images), SCORED_AT_ONCE)
     parts = [
-        function(
-            images[start : start + SCORED_AT_ONCE], targets[start : start + SCORED_AT_ONCE], noise
-        )
-        for start in range(0, len(images), SCORED_AT_ONCE)
+        function(images[start : start + SCORED_AT_ONCE], targets[start : start + SCORED_AT_ONCE])
+        for start in starts
     ]
     return np.concatenate(parts)

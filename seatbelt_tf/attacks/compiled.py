@@ -1,0 +1,24 @@
+"""Functions of batches, traced once whatever the batch's size."""
+
+import tensorflow as tf
+
+
+class Compiled:
+    """A function of nested tensors of shape (B, …) that is traced at its first call, for any B.
+
+    A `tf.function` would be traced anew for other B, and TensorFlow warns when several objects of
+    one class bring such functions.
+    """
+
+    def __init__(self, function):
+        self._function = tf.function(function, autograph=False)
+        self._concrete = None
+
+    def __call__(self, *arguments):
+        arguments = tf.nest.map_structure(tf.convert_to_tensor, arguments)
+        if self._concrete is None:
+            specs = tf.nest.map_structure(
+                lambda tensor: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype), arguments
+            )
+            self._concrete = self._function.get_concrete_function(*specs)
+        return self._concrete(*arguments)
