@@ -13,6 +13,7 @@ from seatbelt_tf.attacks.box_lbfgs import Status
 
 # Shares of attacks, or relative differences, from which a check fires.
 LARGEST_SHARE = 0.1
+LARGEST_SHARE_RESTARTED = 0.25
 LARGEST_GAIN = 0.05
 # Share of the divergence at d = 0 that is as good as nothing.
 NEGLIGIBLE = 1e-3
@@ -69,12 +70,11 @@ def not_monotone(result, weights, pair_ids):
 
 
 def restart_gain(result):
-    """Median relative gain of restarts and warm starts over the start at d = 0."""
-    scale = np.maximum(np.abs(result.first_loss), 1e-12)
+    """Share of attacks that restarts and warm starts lowered noticeably from the start at d = 0."""
     return _diagnosis(
         "restart_gain",
-        np.median((result.first_loss - result.loss) / scale),
-        LARGEST_GAIN,
+        _share_lower(result.loss, result.first_loss, result.unattacked_divergence),
+        LARGEST_SHARE_RESTARTED,
         "the loss has many local minima: use more restarts",
     )
 
