@@ -13,6 +13,7 @@ import time
 
 import numpy as np
 
+from benchmarks import attack
 from seatbelt_tf import presets, runs
 from trainers import program
 
@@ -39,17 +40,10 @@ def main():
     program.import_tensorflow()
     from seatbelt_tf import attacks
     from seatbelt_tf.attacks import scoring
-    from trainers import training
 
-    run = runs.Run(arguments.run)
-    model = run.load_model()
-    data = training.data(
-        run.config()["data"], "test", batch_size=2 * arguments.pairs, shuffle=True, seed=0
+    model, images, targets, weights, pairs = attack.problem(
+        runs.Run(arguments.run), arguments.pairs, arguments.weights
     )
-    images, targets = np.split(next(iter(data)).numpy(), 2)
-    pairs = np.repeat(np.arange(arguments.pairs), arguments.weights)
-    weights = np.tile(attacks.paper_weights(arguments.weights), arguments.pairs)
-    images, targets = images[pairs], targets[pairs]
     layers = tuple(range(len(model.latent_dims)))
     fresh = scoring.FreshDivergence(model, arguments.objective, layers, 1234, FRESH_DRAWS)
     score = scoring.Scorer(model, 1234, FRESH_DRAWS)

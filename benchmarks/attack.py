@@ -72,26 +72,21 @@ def _key(cell):
     return tuple(cell[key] for key in ("run", "objective", "route", "memory", "max_evaluations"))
 
 
-def _problem(run, pairs, weights):
-    """The model and `pairs` × `weights` attacks of its test images: images, targets, λ."""
+def problem(run, pairs, weights):
+    """The model and `pairs` × `weights` attacks of its test images: images, targets, λ, pair."""
     from seatbelt_tf import attacks
     from trainers import training
 
-    data = training.data(run.config()["data"], "test", batch_size=2 * pairs, shuffle=True, seed=0)
-    images, targets = np.split(next(iter(data)).numpy(), 2)
+    images, targets = training.pairs(run.config()["data"], pairs)
     ids = np.repeat(np.arange(pairs), weights)
-    return (
-        run.load_model(),
-        images[ids],
-        targets[ids],
-        np.tile(attacks.paper_weights(weights), pairs),
-    )
+    all_weights = np.tile(attacks.paper_weights(weights), pairs)
+    return run.load_model(), images[ids], targets[ids], all_weights, ids
 
 
 def _compare(run, objective, arguments):
     from seatbelt_tf import attacks
 
-    model, images, targets, weights = _problem(run, arguments.pairs, arguments.weights)
+    model, images, targets, weights, _ = problem(run, arguments.pairs, arguments.weights)
     count = len(weights)
     chosen = np.sort(np.random.default_rng(0).choice(count, arguments.scipy, replace=False))
     lowest = 0.0
@@ -166,11 +161,11 @@ def _measure(path, pairs, weights):
     program.import_tensorflow()
     from seatbelt_tf import attacks
 
-    model, *problem = _problem(runs.Run(path), pairs, weights)
+    model, *arrays, _ = problem(runs.Run(path), pairs, weights)
     attack = attacks.Attack(model, max_evaluations=SCALING_EVALUATIONS)
-    attack(*(array[:2] for array in problem))  # traces
+    attack(*(array[:2] for array in arrays))  # traces
     before, start = _peak_megabytes(), time.perf_counter()
-    attack(*problem)
+    attack(*arrays)
     return {
         "run": pathlib.Path(path).name,
         "attacks": pairs * weights,

@@ -42,9 +42,11 @@ def score(model, images, seeds):
     """
     inference = model._infer(images, _noise(model, seeds, model_module.ON_REQUEST))
     likelihood = model.log_likelihood(images, inference.samples)
-    estimator = "sampled" if model.kl_estimator == "sampled" else "mixed"
     terms = objectives.divergences_by_unit(
-        inference.posteriors, inference.priors, inference.samples, estimator
+        inference.posteriors,
+        inference.priors,
+        inference.samples,
+        objectives.elbo_estimator(model.kl_estimator),
     )
     kl = tf.add_n([tf.reduce_sum(term, axis=-1) for term in terms])
     return Score(likelihood - kl, likelihood, kl)

@@ -17,6 +17,13 @@ def positive_integer(name, value):
     return int(value)
 
 
+def whole_number(name, value):
+    """Returns `value` as an int, or raises ValueError unless it is a whole number of at least 0."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
+        raise invalid(name, "an integer of at least 0", repr(value))
+    return int(value)
+
+
 def finite_number(name, value, minimum=None, above=None):
     """Returns `value` as a float, or raises ValueError unless it is finite and in range."""
     bound = ""

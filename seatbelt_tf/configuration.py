@@ -39,11 +39,6 @@ def _of_type(kind, words):
     return check_type
 
 
-def _whole_number(name, value):
-    if value != 0:
-        checks.positive_integer(name, value)
-
-
 _TEXT = _of_type(str, "text")
 _OPTIONAL_TEXT = _of_type((str, type(None)), "text or null")
 _TRUTH = _of_type(bool, "true or false")
@@ -51,7 +46,7 @@ _DATA = {
     "name": _TEXT,
     "data_dir": _OPTIONAL_TEXT,
     "image_size": checks.positive_integer,
-    "max_unreadable": _whole_number,
+    "max_unreadable": checks.whole_number,
     "fingerprint": _OPTIONAL_TEXT,
     "preprocessing": lambda _, recipe: preprocessing.check(recipe),
 }
@@ -60,7 +55,7 @@ _TRAINING = {
     "batch_size": checks.positive_integer,
     "learning_rate": lambda name, value: checks.finite_number(name, value, above=0),
     "beta_2": lambda name, value: checks.finite_number(name, value, minimum=0),
-    "warmup_steps": _whole_number,
+    "warmup_steps": checks.whole_number,
     "steps": checks.positive_integer,
     "mixed_precision": _TRUTH,
     "xla": _TRUTH,

@@ -53,9 +53,11 @@ def main():
 
     program.import_tensorflow()
     from seatbelt_tf.attacks import battery, paper_weights
+    from trainers import training
 
     model = run.load_model()
-    images, targets = _pairs(config)
+    data = {**config["data"], "data_dir": FLAGS.data_dir or config["data"]["data_dir"]}
+    images, targets = training.pairs(data, FLAGS.pairs, FLAGS.seed)
     fired = False
     for objective in FLAGS.objective:
         options = {
@@ -91,18 +93,6 @@ def _layers(depth):
     )
 
 
-def _pairs(config):
-    """Images and targets from the test split, no image twice: (P, H, W, C) each."""
-    from trainers import training
-
-    data = dict(config["data"], data_dir=FLAGS.data_dir or config["data"]["data_dir"])
-    batches = training.data(
-        data, "test", batch_size=2 * FLAGS.pairs, shuffle=True, seed=FLAGS.seed, drop_remainder=True
-    )
-    images = next(iter(batches)).numpy()
-    return images[: FLAGS.pairs], images[FLAGS.pairs :]
-
-
 def _run(attacks, objective):
     progress = program.Progress(len(attacks.images) * len(attacks.weights), 0, "attacks")
     return attacks.run(lambda done: progress.update(done, 1, objective))
@@ -117,7 +107,8 @@ def _report(attacks, records, diagnoses):
     from seatbelt_tf.evaluation import distortion
 
     blending = distortion.blending_shares(attacks.scorer, attacks.images, attacks.targets)
-    summary = {**_areas(distortion.areas(records, blending)), **battery.summarise(records)}
+    areas = _areas(distortion.areas(records, blending))
+    summary = {**areas, **battery.summarise(records)}
     runs.write_json(
         attacks.path / "summary.json",
         {**summary, "diagnostics": [diagnosis._asdict() for diagnosis in diagnoses]},
@@ -146,7 +137,7 @@ def _report(attacks, records, diagnoses):
             ylabel="share of the gap closed",
             log=False,
         ),
-        "distortion": _distortion(records, blending),
+        **({"distortion": _distortion(records, blending)} if areas else {}),
         "panel": _panel(attacks, records),
     }
     for name, figure in pictures.items():

@@ -87,6 +87,14 @@ def data(config, split, **options):
     return datasets.load(config["name"], split, **place, **options)
 
 
+def pairs(config, count, seed=0):
+    """Images and targets from the test split, chosen by the seed, none twice: two (P, H, W, C)."""
+    batches = data(
+        config, "test", batch_size=2 * count, shuffle=True, seed=seed, drop_remainder=True
+    )
+    return tuple(np.split(next(iter(batches)).numpy(), 2))
+
+
 def info(config):
     """What is known of the run's dataset: see `datasets.info`."""
     return datasets.info(

@@ -174,19 +174,7 @@ class Attack:
         )
 
         def solve(rows, starts):
-            parts = [
-                rows[first : first + self._chunk_size]
-                for first in range(0, len(rows), self._chunk_size)
-            ]
-            found = [
-                self.problem.minimize(
-                    *(array[part] for array in (images, targets, weights, starts)),
-                    self._bounds,
-                    **self._options,
-                )
-                for part in parts
-            ]
-            return Found(*(np.concatenate(field) for field in zip(*found, strict=True)))
+            return self._solve(*(array[rows] for array in (images, targets, weights, starts)))
 
         everything = np.arange(len(images))
         best = solve(everything, images)
@@ -214,9 +202,20 @@ class Attack:
         images, targets, weights = _check_arguments(
             self.problem.victim, images, targets, weights, self._bounds
         )
-        return self.problem.minimize(
-            images, targets, weights, adversarial, self._bounds, **self._options
-        ).loss
+        return self._solve(images, targets, weights, adversarial).loss
+
+    def _solve(self, *arrays):
+        """`Problem.minimize` of images, targets, weights and starts, chunk by chunk: -> `Found`."""
+        chunks = range(0, len(arrays[0]), self._chunk_size)
+        found = [
+            self.problem.minimize(
+                *(array[first : first + self._chunk_size] for array in arrays),
+                self._bounds,
+                **self._options,
+            )
+            for first in chunks
+        ]
+        return Found(*(np.concatenate(field) for field in zip(*found, strict=True)))
 
     def divergence_and_gradient(self, targets):
         """The divergence part of Δ towards given targets, as the attacker sees it.
@@ -228,9 +227,9 @@ class Attack:
             A function of (B, H, W, C) images that gives (B,) values and (B, H, W, C) gradients.
         """
         problem = self.problem
-        prepared = problem.compiled(problem.prepare)(tf.constant(targets))
+        prepared = problem.compiled(problem.prepare)(targets)
         function = problem.compiled(problem.value_and_gradient)
-        return lambda images: function(tf.convert_to_tensor(images), prepared)
+        return lambda images: function(images, prepared)
 
 
 def _keep_better(best, rows, found):

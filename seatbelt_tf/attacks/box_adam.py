@@ -4,6 +4,7 @@ import math
 
 import tensorflow as tf
 
+from seatbelt_tf.attacks import box
 from seatbelt_tf.attacks.box_result import BoxResult, Status
 
 # Steps start at this share of the box's width (or of 1 where it has none) and decay to 0.
@@ -35,7 +36,7 @@ def _run(value_and_gradients, initial, lower, upper, max_evaluations, tolerance)
 
     def evaluate(position):
         value, gradient = value_and_gradients(position, rows)
-        projected = tf.clip_by_value(-gradient, lower - position, upper - position)
+        projected = box.projected_step(position, gradient, lower, upper)
         return value, gradient, tf.reduce_max(tf.abs(projected), axis=-1)
 
     def step(count, position, gradient, first, second, best):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from seatbelt_tf.attacks import curvature, line_search
+from seatbelt_tf.attacks import box, curvature, line_search
 from seatbelt_tf.attacks.box_result import BoxResult, Status
 
 _RUNNING = -1
@@ -257,9 +257,7 @@ def _turn(items, turning, is_first):
     length = tf.sqrt(_dot(*[_projected(position, gradient, items)] * 2))
     memory = memory._replace(theta=tf.where(is_first, length, memory.theta))
 
-    held = ((position <= items.lower) & (gradient > 0)) | (
-        (position >= items.upper) & (gradient < 0)
-    )
+    held = box.is_held(position, gradient, items.lower, items.upper)
     step = curvature.propose(memory, ~held)
     target = tf.clip_by_value(position + step, items.lower, items.upper)
     slope = _dot(gradient, target - position)
@@ -286,8 +284,7 @@ def _turn(items, turning, is_first):
 
 
 def _projected(position, gradient, items):
-    """P(x - g) - x without the rounding of x - g."""
-    return tf.clip_by_value(-gradient, items.lower - position, items.upper - position)
+    return box.projected_step(position, gradient, items.lower, items.upper)
 
 
 def _projected_norm(position, gradient, items):

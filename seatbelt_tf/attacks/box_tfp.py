@@ -4,6 +4,7 @@ import warnings
 
 import tensorflow as tf
 
+from seatbelt_tf.attacks import box
 from seatbelt_tf.attacks.box_result import BoxResult, Status
 
 with warnings.catch_warnings():
@@ -45,7 +46,7 @@ def _run(value_and_gradients, initial, lower, upper, max_evaluations, memory, to
 
     def evaluate(position):
         value, gradient = value_and_gradients(position, rows)
-        projected = tf.clip_by_value(-gradient, lower - position, upper - position)
+        projected = box.projected_step(position, gradient, lower, upper)
         return value, gradient, tf.reduce_max(tf.abs(projected), -1)
 
     def allowed(position):
@@ -54,8 +55,7 @@ def _run(value_and_gradients, initial, lower, upper, max_evaluations, memory, to
         )
 
     def one_pass(position, value, gradient, norm, is_active, evaluations):
-        held = ((position <= lower) & (gradient > 0)) | ((position >= upper) & (gradient < 0))
-        held |= ~is_active[:, None]
+        held = box.is_held(position, gradient, lower, upper) | ~is_active[:, None]
 
         # TFP's first step is the whole gradient. In these units it has length 1.
         length = tf.norm(tf.where(held, tf.zeros_like(gradient), gradient), axis=-1, keepdims=True)

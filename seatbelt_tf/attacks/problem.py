@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from seatbelt_tf import checks, gaussians
-from seatbelt_tf.attacks import objectives, scoring
+from seatbelt_tf.attacks import box, objectives, scoring
 from seatbelt_tf.attacks.box_lbfgs import Status, minimize_in_box
 from seatbelt_tf.attacks.compiled import Compiled
 
@@ -145,7 +145,7 @@ class Problem:
         images, weights, prepared = own
         _, gradient = self.compiled(self.value_and_gradient)(images, prepared)
         descent = tf.reshape(
-            tf.where(_leaves_box(images, gradient, bounds), 0.0, -gradient), [len(rows), -1]
+            tf.where(box.is_held(images, gradient, *bounds), 0.0, -gradient), [len(rows), -1]
         )
         length = gaussians.safe_norm(descent)
         left = tf.maximum(length - weights, 0) / tf.where(length > 0, length, 1)
@@ -166,12 +166,6 @@ class Problem:
         flat = tf.reshape(starts, [-1, starts.shape[1:].num_elements()])
         lower, upper = (tf.fill(tf.shape(flat), float(bound)) for bound in bounds)
         return minimize_in_box(value_and_gradients, flat, lower, upper, **options)
-
-
-def _leaves_box(images, gradient, bounds):
-    """Whether a step against the gradient leaves the box, pixel by pixel."""
-    lower, upper = bounds
-    return ((images <= lower) & (gradient > 0)) | ((images >= upper) & (gradient < 0))
 
 
 def _layer_indices(layers, depth):

@@ -9,7 +9,6 @@ TensorFlow when it is loaded: the command line must be able to refuse bad input 
 import abc
 import dataclasses
 import difflib
-import numbers
 import os
 from collections.abc import Mapping
 
@@ -131,9 +130,7 @@ def find(name: str, max_unreadable: int = 0) -> Source:
       ValueError: unknown name (the message names the nearest one); `max_unreadable` no integer,
         negative, or above 0 for a dataset that is not a folder.
     """
-    is_integer = isinstance(max_unreadable, numbers.Integral)
-    if not is_integer or isinstance(max_unreadable, bool) or max_unreadable < 0:
-        raise checks.invalid("max_unreadable", "an integer of at least 0", repr(max_unreadable))
+    checks.whole_number("max_unreadable", max_unreadable)
     prefix, colon, rest = name.partition(":") if isinstance(name, str) else ("", "", "")
     if colon and prefix in _PREFIXES:
         return _PREFIXES[prefix](rest, max_unreadable)
