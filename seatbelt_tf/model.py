@@ -17,13 +17,14 @@ from seatbelt_tf import (
     presets,
     replicas,
 )
+from seatbelt_tf.defences import stack
 
 # Narrow initial posteriors let the latents carry information from the first step on; wide ones
 # (stddev 1) drown it in noise and the model starts on a long plateau (docs/decisions.md).
 INITIAL_POSTERIOR_STDDEV = 0.1
 INITIAL_PRIOR_STDDEV = 1.0
 KERAS_BATCH_SIZE = 32
-TRAINING, EVALUATION, ON_REQUEST, PRIOR = range(4)
+TRAINING, EVALUATION, ON_REQUEST, PRIOR, DEFENCES = range(5)
 
 
 class Inference(NamedTuple):
@@ -80,6 +81,7 @@ class SeatbeltVAE(keras.Model):
         tc_estimator: "mws" or "mss" (`objectives.total_correlation`).
         free_bits: nats a unit below which the batch mean of a lower layer's KL is not reduced.
         likelihood_scale: standard deviation of p(x | z), pixels in [-1, 1].
+        defences: dict of a defence's name to its options (`defences.settings`), or None.
         seed: of the initial weights and of all noise in training.
         **kwargs: `name` and `dtype` of `keras.Model`; dtype="mixed_bfloat16" keeps densities,
             divergences and total correlation in float32.
@@ -101,6 +103,7 @@ class SeatbeltVAE(keras.Model):
         tc_estimator="mws",
         free_bits=0.125,
         likelihood_scale=0.1,
+        defences=None,
         seed=0,
         **kwargs,
     ):
@@ -120,13 +123,16 @@ class SeatbeltVAE(keras.Model):
                 "tc_estimator": tc_estimator,
                 "free_bits": free_bits,
                 "likelihood_scale": likelihood_scale,
+                "defences": defences,
                 "seed": seed,
             }
         )
         self._options = tuple(options)
         for name, value in options.items():
             setattr(self, name, value)
+        self._defences = stack.Defences(self.defences)
         self._make_networks()
+        self._defences.build(self)
         self._make_metrics()
         self.build((None, *self.image_shape))
 
@@ -155,11 +161,12 @@ class SeatbeltVAE(keras.Model):
 
     def _make_networks(self):
         policy, seed = self.dtype_policy, 2000 * self.seed
+        defended = self._defences.networks(self)
         encoder, decoder, *others = (
             seed + 100 * place for place in range(2 + 3 * len(presets.HIDDEN_SIZES))
         )
         posterior_seeds, prior_seeds, head_seeds = others[0::3], others[1::3], others[2::3]
-        self.encoder = networks.convolutional_encoder(self.image_shape, policy, encoder)
+        self.encoder = defended.convolutional_encoder(self.image_shape, policy, encoder)
         features = networks.filters_for(self.image_shape)[-1]
         self.posterior_networks, self.posterior_heads = [], []
         self.prior_networks, self.prior_heads = [], []
@@ -169,7 +176,7 @@ class SeatbeltVAE(keras.Model):
                 width = presets.HIDDEN_SIZES[layer - 1]
                 inputs = below + features if self.inference == "skip" else below
                 self.posterior_networks.append(
-                    networks.conditional_mlp(inputs, width, policy, posterior_seeds[layer])
+                    defended.conditional_mlp(inputs, width, policy, posterior_seeds[layer])
                 )
                 self.prior_networks.append(
                     networks.conditional_mlp(units, width, policy, prior_seeds[layer])
@@ -179,11 +186,11 @@ class SeatbeltVAE(keras.Model):
                 )
                 self.prior_heads[-1].build((None, width))
             self.posterior_heads.append(
-                networks.GaussianHead(units, INITIAL_POSTERIOR_STDDEV, head_seeds[layer])
+                defended.GaussianHead(units, INITIAL_POSTERIOR_STDDEV, head_seeds[layer])
             )
             self.posterior_heads[-1].build((None, width if layer else features))
         inputs = sum(self.latent_dims) if self.likelihood_from == "all" else self.latent_dims[0]
-        self.decoder = networks.convolutional_decoder(inputs, self.image_shape, policy, decoder)
+        self.decoder = defended.convolutional_decoder(inputs, self.image_shape, policy, decoder)
 
     def _make_metrics(self):
         names = ["loss", "elbo", "log_likelihood"]
@@ -208,6 +215,8 @@ class SeatbeltVAE(keras.Model):
     def call(self, inputs, training=False):
         """The mean reconstruction with every latent at its mean: (M, H, W, C) -> the same."""
         inference = self._infer(inputs, None, training)
+        if not training:
+            inference = self._defences.inferred(self, inputs, inference, None)
         return self._decode(inference.samples, training)
 
     def encode(self, images):
@@ -222,7 +231,7 @@ class SeatbeltVAE(keras.Model):
         Raises:
             ValueError: see `pixels.check_images`.
         """
-        return self._infer(pixels.check_images(images, self.image_shape), None).posteriors
+        return self.posteriors(pixels.check_images(images, self.image_shape))
 
     def infer(self, images, seed=0):
         """Posteriors, samples drawn down the chain, and priors at those samples.
@@ -298,7 +307,7 @@ class SeatbeltVAE(keras.Model):
         """
         images = pixels.check_images(images, self.image_shape)
         noise = self._noise(tf.shape(images)[0], ON_REQUEST, checks.seed("seed", seed))
-        return self._objective(images, noise, training=False).elbo
+        return self.objective_terms(images, noise, training=False).elbo
 
     def posteriors(self, images, noise=None):
         """Posteriors by layer with ancestors at their means or at given draws (for attacks).
@@ -314,12 +323,14 @@ class SeatbeltVAE(keras.Model):
             A tuple of `Gaussian`s: (M, S, d_i), or (M, d_i) without noise.
         """
         if noise is None:
-            return self._infer(images, None).posteriors
+            inference = self._infer(images, None)
+            return self._defences.inferred(self, images, inference, None).posteriors
         draws = noise[0].shape[0]
         rows = tf.shape(images)[0]
         tiled = tuple(tf.tile(draw, [rows, 1]) for draw in noise)
-        features = tf.repeat(self.encoder(images), draws, axis=0)
-        posteriors = self._infer_from(features, tiled, False).posteriors
+        inference = self._infer_from(tf.repeat(self.encoder(images), draws, axis=0), tiled, False)
+        repeated = tf.repeat(images, draws, axis=0)
+        posteriors = self._defences.inferred(self, repeated, inference, tiled).posteriors
         return tf.nest.map_structure(
             lambda t: tf.reshape(t, [rows, draws, t.shape[-1]]), posteriors
         )
@@ -334,7 +345,11 @@ class SeatbeltVAE(keras.Model):
         Returns:
             (M,) nats.
         """
-        return objectives.log_likelihood(images, self._decode(latents), self.likelihood_scale)
+        return objectives.log_likelihood(images, self._decode(latents), self.scale())
+
+    def scale(self):
+        """The standard deviation of p(x | z): likelihood_scale, unless a defence learns it."""
+        return self._defences.scale(self.likelihood_scale)
 
     def fit(self, x=None, *args, **kwargs):
         """Trains the model on images: see `keras.Model.fit`.
@@ -379,7 +394,8 @@ class SeatbeltVAE(keras.Model):
             before = [tf.identity(variable.value) for variable in statistics]
             noise = self._noise(tf.shape(images)[0], TRAINING, self.seed, step)
             with tf.GradientTape() as tape:
-                terms = self._objective(images, noise, training=True)
+                key = self._key(DEFENCES, self.seed, step)
+                terms = self._defences.training_terms(self, images, noise, key)
                 loss = self.optimizer.scale_loss(terms.loss)
             gradients = tape.gradient(loss, self.trainable_variables)
         # A loss scale is found by letting gradients overflow.
@@ -397,7 +413,7 @@ class SeatbeltVAE(keras.Model):
         seen = tf.identity(self._means["elbo"].count)
         with pixels.assert_pixels(images, "after so many good ones:", seen):
             noise = self._noise(tf.shape(images)[0], EVALUATION, self.seed, seen)
-            return self._update_metrics(self._objective(images, noise, training=False))
+            return self._update_metrics(self.objective_terms(images, noise, training=False))
 
     def _batch(self, data):
         images, _, weights = keras.utils.unpack_x_y_sample_weight(data)
@@ -448,15 +464,26 @@ class SeatbeltVAE(keras.Model):
             mean.update_state(values[name])
         return {name: mean.result() for name, mean in self._means.items()}
 
-    def _objective(self, images, noise, training):
-        inference = self._infer(images, noise, training)
+    def objective_terms(self, images, noise, training, shown=None):
+        """Every term of the objective at given draws, unchecked (for defences).
+
+        Args:
+            images: (M, H, W, C) float32, whose likelihood it is.
+            noise: tuple over layers of (M, d_i) standard normal draws.
+            training: whether batch normalisation uses the batch's own statistics.
+            shown: (M, H, W, C) what the encoder sees in place of the images, if not None.
+
+        Returns:
+            `objectives.ObjectiveTerms`.
+        """
+        inference = self._infer(images if shown is None else shown, noise, training)
         return objectives.evaluate_objective(
             images,
             inference,
             self._decode(inference.samples, training),
             beta=self.beta,
             penalty=self.penalty,
-            likelihood_scale=self.likelihood_scale,
+            likelihood_scale=self.scale(),
             kl_estimator=self.kl_estimator,
             tc_estimator=self.tc_estimator,
             free_bits_minimum=self.free_bits,
@@ -465,14 +492,17 @@ class SeatbeltVAE(keras.Model):
 
     def _noise(self, rows, purpose, seed, step=0):
         """Standard normal draws by layer, a function of purpose, seed, step and global row."""
-        key = tf.random.experimental.stateless_fold_in(
-            [tf.cast(seed, tf.int32), tf.cast(step, tf.int32)], purpose
-        )
+        key = self._key(purpose, seed, step)
         keys = tf.random.experimental.stateless_split(key, len(self.latent_dims))
         return tuple(
             replicas.normal_noise(rows, units, key)
             for units, key in zip(self.latent_dims, tf.unstack(keys), strict=True)
         )
+
+    @staticmethod
+    def _key(purpose, seed, step):
+        words = [tf.cast(seed, tf.int32), tf.cast(step, tf.int32)]
+        return tf.random.experimental.stateless_fold_in(words, purpose)
 
     def _infer(self, images, noise, training=False):
         """`Inference` with the given standard normal draws by layer, or at the means for None."""
@@ -488,7 +518,7 @@ class SeatbeltVAE(keras.Model):
                 if self.inference == "skip":
                     hidden = tf.concat([hidden, features], axis=1)
                 hidden = self.posterior_networks[layer - 1](hidden, training=training)
-            posterior = head(hidden)
+            posterior = self._defences.posterior(head(hidden))
             posteriors.append(posterior)
             draw = posterior.mean
             if noise is not None:

@@ -46,7 +46,9 @@ def log_likelihood(images, means, scale):
         scale: the likelihood's standard deviation, in pixel units ([-1, 1]).
     """
     means = tf.cast(means, tf.float32)
-    density = gaussians.log_density_by_unit(images, gaussians.Gaussian(means, tf.constant(scale)))
+    density = gaussians.log_density_by_unit(
+        images, gaussians.Gaussian(means, tf.convert_to_tensor(scale))
+    )
     return tf.reduce_sum(density, axis=[1, 2, 3])
 
 

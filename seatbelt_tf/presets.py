@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from seatbelt_tf import checks
+from seatbelt_tf.defences import settings
 
 HIDDEN_SIZES = (1024, 512, 256, 128, 64)
 
@@ -126,6 +127,7 @@ _CHECKS = {
     "tc_estimator": _name_from(TC_ESTIMATORS),
     "free_bits": _non_negative,
     "likelihood_scale": lambda name, value: checks.finite_number(name, value, above=0),
+    "defences": settings.check,
     "seed": checks.seed,
 }
 MODEL_OPTIONS = tuple(_CHECKS)

@@ -1,0 +1,144 @@
+"""Latents moved from the encoder's posterior towards p(z | x) at inference (Kuzina et al. 2022).
+
+An attack on the encoder alone is undone as far as Hamiltonian Monte Carlo forgets where it began.
+The attacker knows that, so that attacks here go through the whole chain: the latents that a model
+with this defence reports are the chain's ends, as differentiable functions of the image.
+
+`tfp.mcmc` draws momenta anew for every row of a batch, so that an image's chain would depend on its
+place in it; a minimiser that evaluates some of its images at a time would see a function that
+changes under it, and the defence would seem strong by noise alone. The chain here is the same
+algorithm with draws that all images share; the tests hold it to `tfp.mcmc`'s distribution.
+"""
+
+import tensorflow as tf
+
+from seatbelt_tf import gaussians
+from seatbelt_tf.defences.base import Defence, register
+from seatbelt_tf.gaussians import Gaussian
+
+_SEED = (20, 22)
+
+
+@register("mcmc")
+class MCMC(Defence):
+    """`chain_steps` of HMC, `leapfrog_steps` each, from where the encoder's posterior puts z.
+
+    Training, the ELBO and `infer` are those of the encoder; reconstructions, `encode` and attacks
+    see the chain. The posterior that they see has the chain's end in place of z and the encoder's
+    standard deviation: with draws ε its mean is z' − stddev ∘ ε, so that mean + stddev ∘ ε is z'.
+    """
+
+    def inferred(self, model, images, inference, noise):
+        """See `Defence.inferred`."""
+        stddevs = tuple(posterior.stddev for posterior in inference.posteriors)
+
+        def log_density(latents):
+            priors = model.priors(latents)
+            terms = [model.log_likelihood(images, latents)]
+            for latent, prior in zip(latents, priors, strict=True):
+                terms.append(tf.reduce_sum(gaussians.log_density_by_unit(latent, prior), axis=1))
+            return tf.add_n(terms)
+
+        ends = chain(
+            log_density,
+            inference.samples,
+            stddevs,
+            self.step_size,
+            self.chain_steps,
+            self.leapfrog_steps,
+            _keys(inference.samples[0], noise),
+        )
+        if noise is None:
+            noise = tuple(tf.zeros_like(end) for end in ends)
+        posteriors = tuple(
+            Gaussian(end - stddev * draw, stddev)
+            for end, stddev, draw in zip(ends, stddevs, noise, strict=True)
+        )
+        return inference._replace(posteriors=posteriors, samples=ends, priors=model.priors(ends))
+
+
+def _keys(latents, noise):
+    """(M, 2) int32 seeds of each row's chain: one for all, or made of the bits of its own draws.
+
+    So the same draws give the same chain, whatever else is in the batch, and fresh draws a fresh
+    one: averaging an attack over draws averages over chains.
+    """
+    if noise is None:
+        return tf.tile([_SEED], [tf.shape(latents)[0], 1])
+    ends = tf.stack([noise[0][:, 0], noise[-1][:, -1]], axis=1)
+    return tf.bitcast(ends, tf.int32)
+
+
+def chain(log_density, start, scales, step_size, steps, leapfrog_steps, keys):
+    """The end of a Hamiltonian Monte Carlo chain (Neal 2011), differentiable in all its inputs.
+
+    Args:
+        log_density: function of a tuple of (M, d_i), differentiable twice: -> (M,).
+        start: tuple of (M, d_i).
+        scales: tuple of (M, d_i): steps are in these units, the mass matrix is their inverse
+            square.
+        step_size: of the leapfrog integrator.
+        steps: number of proposals, each accepted or rejected by Metropolis's rule.
+        leapfrog_steps: of each proposal.
+        keys: (M, 2) int32 seeds; equal ones give equal draws.
+
+    Returns:
+        tuple of (M, d_i).
+    """
+    sizes = [part.shape[1] for part in start]
+
+    def log_density_and_gradients(position):
+        with tf.GradientTape() as tape:
+            tape.watch(position)
+            value = log_density(position)
+        gradients = tape.gradient(value, position)
+        return value, [scale * part for scale, part in zip(scales, gradients, strict=True)]
+
+    position = tuple(start)
+    value, gradients = log_density_and_gradients(position)
+    for step in range(steps):
+        draws = _draws(keys, step, sum(sizes) + 1)
+        momentum = tf.split(draws[:, 1:], sizes, axis=1)
+        threshold = tf.math.log(_uniform(draws[:, 0]))
+        energy = value - _kinetic(momentum)
+        proposal, proposed_gradients = position, gradients
+        for _ in range(leapfrog_steps):
+            momentum = _moved(momentum, proposed_gradients, step_size / 2)
+            shifts = [scale * part for scale, part in zip(scales, momentum, strict=True)]
+            proposal = tuple(_moved(proposal, shifts, step_size))
+            proposed, proposed_gradients = log_density_and_gradients(proposal)
+            momentum = _moved(momentum, proposed_gradients, step_size / 2)
+        # A proposal that overflowed compares false, and is rejected.
+        accepted = proposed - _kinetic(momentum) - energy > threshold
+        position = _chosen(accepted, proposal, position)
+        gradients = _chosen(accepted, proposed_gradients, gradients)
+        value = tf.where(accepted, proposed, value)
+    return position
+
+
+def _moved(parts, steps, size):
+    return [part + size * step for part, step in zip(parts, steps, strict=True)]
+
+
+def _chosen(accepted, new, old):
+    return tuple(tf.where(accepted[:, None], *pair) for pair in zip(new, old, strict=True))
+
+
+def _kinetic(momentum):
+    return tf.add_n([tf.reduce_sum(tf.square(part), axis=1) for part in momentum]) / 2
+
+
+def _draws(keys, step, units):
+    """(M, units) standard normal draws, by each row's key and the step."""
+
+    def draw(key):
+        return tf.random.stateless_normal(
+            [units], tf.random.experimental.stateless_fold_in(key, step)
+        )
+
+    return tf.map_fn(draw, keys, fn_output_signature=tf.TensorSpec([units], tf.float32))
+
+
+def _uniform(normal):
+    """The normal's distribution function: a uniform draw from a standard normal one."""
+    return (1 + tf.math.erf(normal / 2**0.5)) / 2

@@ -1,0 +1,80 @@
+"""The defences' options, their defaults and ranges, checked without TensorFlow."""
+
+from seatbelt_tf import checks
+
+ATTACKS = ("shift", "divergence", "target", "target_latent")
+# What training against attacks maximises is in `perturbations`; distances are in pixel units.
+DEFAULTS = {
+    "adversarial": {"radius": 4.0, "steps": 2, "weight": 0.5, "attack": "shift"},
+    "input_noise": {"noise": 0.1},
+    "learned_scale": {},
+    "lipschitz": {"bound": 1.0, "latent_scale": 0.4, "max_stddev": 1.0},
+    "mcmc": {"chain_steps": 5, "leapfrog_steps": 5, "step_size": 0.1},
+    "smooth_encoder": {"radius": 4.0, "steps": 2, "weight": 1.0},
+    "variance_floor": {"min_stddev": 0.1},
+}
+
+
+def _positive(name, value):
+    return checks.finite_number(name, value, above=0)
+
+
+def _share(name, value):
+    value = checks.finite_number(name, value, minimum=0)
+    if value > 1:
+        raise checks.invalid(name, "a number from 0 to 1", value)
+    return value
+
+
+_CHECKS = {
+    "radius": _positive,
+    "steps": checks.positive_integer,
+    "weight": lambda name, value: checks.finite_number(name, value, minimum=0),
+    "attack": lambda name, value: checks.one_of(name, value, ATTACKS),
+    "noise": _positive,
+    "bound": _positive,
+    "latent_scale": _positive,
+    "max_stddev": _positive,
+    "chain_steps": checks.positive_integer,
+    "leapfrog_steps": checks.positive_integer,
+    "step_size": _positive,
+    "min_stddev": _positive,
+}
+
+
+def check(name, defences):
+    """Every option of every defence, defaults filled in.
+
+    Args:
+        name: what to call the argument in a message.
+        defences: None, or a dict of a defence's name to a dict of its options.
+
+    Returns:
+        The same as a dict of dicts, sorted by name.
+
+    Raises:
+        ValueError: an unknown defence or option, or a value out of range.
+    """
+    if defences is None:
+        return {}
+    if not isinstance(defences, dict):
+        raise checks.invalid(name, "a dict of names to options, or None", repr(defences))
+    return {defence: _options(defence, defences[defence]) for defence in sorted(defences)}
+
+
+def _options(defence, given):
+    checks.one_of("defence", defence, DEFAULTS)
+    if not isinstance(given, dict):
+        raise checks.invalid(f"{defence}'s options", "a dict", repr(given))
+    for option in given:
+        if option not in DEFAULTS[defence]:
+            names = ", ".join(DEFAULTS[defence]) or "none"
+            raise checks.invalid(f"{defence}'s option", names, repr(option))
+    options = DEFAULTS[defence] | given
+    checked = {
+        option: _CHECKS[option](f"{defence} {option}", value) for option, value in options.items()
+    }
+    if defence == "adversarial":
+        # The rest of the weight is the clean images'.
+        _share("adversarial weight", checked["weight"])
+    return checked
