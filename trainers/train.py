@@ -9,7 +9,7 @@ import time
 from absl import flags
 
 from seatbelt_tf import checks, datasets, presets, runs
-from trainers import listing, machine, program, recipes
+from trainers import defence_flags, listing, machine, program, recipes
 
 DESCRIPTION = """
 Trains a Seatbelt-VAE (or another member of its family) and leaves a run directory: the model,
@@ -22,6 +22,7 @@ Examples:
   PROGRAM --dataset=folder:photos                 your own images; subfolders are classes
   PROGRAM --list_datasets                         what there is, and how to get it
   PROGRAM --layers=1 --beta=1 --run=runs/vae      a plain VAE
+  PROGRAM --defence=adversarial --defence_radius=8      trained against attacks
   PROGRAM --run=runs/vae --resume                 goes on where it was stopped
 
 Ctrl-C and SIGTERM finish the step, save it and say how to go on; a second one stops at once.
@@ -49,6 +50,7 @@ flags.DEFINE_enum("kl_estimator", "mixed", presets.KL_ESTIMATORS, "How the KL is
 flags.DEFINE_enum("tc_estimator", "mws", presets.TC_ESTIMATORS, "How the TC is estimated.")
 flags.DEFINE_float("free_bits", 0.125, "Nats a unit below the top that the KL may keep.")
 flags.DEFINE_float("likelihood_scale", 0.1, "Standard deviation of p(x|z).")
+defence_flags.define()
 flags.DEFINE_integer("steps", None, "Training steps. Default: from the preset.")
 flags.DEFINE_integer("epochs", None, "Passes over the training images, instead of --steps.")
 flags.DEFINE_integer("batch_size", None, "Images a step. Default: from the preset.")
@@ -109,6 +111,7 @@ def configuration():
             "tc_estimator": FLAGS.tc_estimator,
             "free_bits": FLAGS.free_bits,
             "likelihood_scale": FLAGS.likelihood_scale,
+            "defences": defence_flags.chosen(),
             "seed": FLAGS.seed,
         }
     )
@@ -166,7 +169,8 @@ def default_run(config):
     model = config["model"]
     dims = "-".join(map(str, model["latent_dims"]))
     dataset = re.sub(r"\W+", "_", config["data"]["name"].split("/")[-1])
-    return f"runs/{dataset}_{dims}_beta{model['beta']:g}_seed{model['seed']}"
+    defences = "".join(f"_{name}" for name in model["defences"])
+    return f"runs/{dataset}_{dims}_beta{model['beta']:g}{defences}_seed{model['seed']}"
 
 
 def _resumed_configuration(run):
@@ -176,10 +180,11 @@ def _resumed_configuration(run):
         mine = configuration()
         for part in ("data", "model", "training"):
             for name, value in mine[part].items():
-                flag = {"name": "dataset"}.get(name, name)
-                if flag in FLAGS and FLAGS[flag].present and config[part][name] != value:
+                flag = {"name": "dataset", "defences": "defence"}.get(name, name)
+                started = config[part].get(name, {})
+                if flag in FLAGS and FLAGS[flag].present and started != value:
                     raise checks.invalid(
-                        flag, f"{config[part][name]!r}, as {run.path} was started with", repr(value)
+                        flag, f"{started!r}, as {run.path} was started with", repr(value)
                     )
     return config
 

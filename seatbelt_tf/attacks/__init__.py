@@ -2,6 +2,7 @@
 
 from seatbelt_tf.attacks.attack import Attack, AttackResult, attack, paper_weights
 from seatbelt_tf.attacks.box_lbfgs import Status, minimize_in_box
+from seatbelt_tf.attacks.maximum_damage import Damage, maximum_damage
 from seatbelt_tf.attacks.scoring import Score, Scorer, score
 from seatbelt_tf.attacks.victim import Attackable, Victim
 
@@ -9,11 +10,13 @@ __all__ = [
     "Attack",
     "AttackResult",
     "Attackable",
+    "Damage",
     "Score",
     "Scorer",
     "Status",
     "Victim",
     "attack",
+    "maximum_damage",
     "minimize_in_box",
     "paper_weights",
     "score",

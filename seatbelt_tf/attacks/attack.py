@@ -257,22 +257,28 @@ def _better_neighbours(best, pair_ids, weights, problem):
     return np.array(rows, int), np.array(sources, int)
 
 
-def _check_arguments(victim, images, targets, weights, bounds):
+def check_images(victim, images, bounds, name="images"):
+    """Images as a float32 array, or a ValueError: wrong shape or type, or not within the bounds."""
     lower, upper = bounds
     if not lower < upper:
         raise checks.invalid("bounds", "(lower, upper) with lower < upper", repr(bounds))
-    arrays = []
-    for name, values in (("images", images), ("targets", targets)):
-        values = np.asarray(values)
-        pixels.check_spec(
-            tf.TensorShape(values.shape), tf.as_dtype(values.dtype), victim.image_shape, name
+    values = np.asarray(images)
+    pixels.check_spec(
+        tf.TensorShape(values.shape), tf.as_dtype(values.dtype), victim.image_shape, name
+    )
+    values = values.astype(np.float32)
+    if not np.all(np.isfinite(values)) or values.min() < lower or values.max() > upper:
+        raise checks.invalid(
+            name, f"pixels within the bounds {bounds}", f"{values.min()} to {values.max()}"
         )
-        values = values.astype(np.float32)
-        if not np.all(np.isfinite(values)) or values.min() < lower or values.max() > upper:
-            raise checks.invalid(
-                name, f"pixels within the bounds {bounds}", f"{values.min()} to {values.max()}"
-            )
-        arrays.append(values)
+    return values
+
+
+def _check_arguments(victim, images, targets, weights, bounds):
+    arrays = [
+        check_images(victim, images, bounds),
+        check_images(victim, targets, bounds, "targets"),
+    ]
     weights = np.asarray(weights, np.float64)
     if len({len(arrays[0]), len(arrays[1]), *weights.shape}) != 1 or weights.ndim != 1:
         raise checks.invalid(

@@ -33,6 +33,9 @@ class Attackable(Protocol):
     def priors(self, latents):
         """p(z^i | z^(i+1)) at the latents by layer: `Gaussian`s of (M, d_i). For output attacks."""
 
+    def decode(self, latents):
+        """Mean images of a tuple of (M, d_i): -> (M, H, W, C). For `maximum_damage` alone."""
+
 
 class Victim:
     """A user's own VAE with one latent layer, as something to attack.
@@ -90,11 +93,15 @@ class Victim:
         draws = noise[0].shape[0]
         return (Gaussian(*(tf.repeat(part[:, None], draws, axis=1) for part in posterior)),)
 
-    def log_likelihood(self, images, latents):
+    def decode(self, latents):
         """See `Attackable`. Raises ValueError without a decoder."""
         if self._decoder is None:
             raise checks.invalid("decoder", "one, which this objective or score needs", None)
-        means = self._decoder(latents[0])
+        return self._decoder(latents[0])
+
+    def log_likelihood(self, images, latents):
+        """See `Attackable`. Raises ValueError without a decoder."""
+        means = self.decode(latents)
         return objectives.log_likelihood(images, means, np.float32(self.likelihood_scale))
 
     def priors(self, latents):
