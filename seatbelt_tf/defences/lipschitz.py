@@ -107,6 +107,8 @@ def certificate(model, images, tolerance, probability=0.9):
         raise checks.invalid("model", "one with the defence 'lipschitz'", sorted(model.defences))
     if "mcmc" in model.defences:
         raise checks.invalid("model", "one without 'mcmc', whose chain is not bounded", "mcmc")
+    if model.dtype_policy.compute_dtype != "float32":
+        raise checks.invalid("model.dtype", "float32: others round too much", model.dtype)
     tolerance = checks.finite_number("tolerance", tolerance, above=0)
     if not 0 < checks.finite_number("probability", probability) < 1:
         raise checks.invalid("probability", "a number between 0 and 1", probability)
@@ -137,6 +139,7 @@ def movement(model, stddev, radii, probability):
     """
     options = model.defences["lipschitz"]
     scale, largest = options["latent_scale"], options["max_stddev"]
+    floor = model.defences.get("variance_floor", {"min_stddev": 0.0})["min_stddev"]
     depth = len(model.latent_dims)
     deviations = math.sqrt(2 * math.log(depth / (1 - probability)))
     changed = largest / 4 * radii
@@ -144,7 +147,7 @@ def movement(model, stddev, radii, probability):
     noise = np.hypot(norm, norm + changed) + deviations * np.hypot(peak, peak + changed)
     apart = [scale * radii + noise]
     for units in model.latent_dims[1:]:
-        noise = math.sqrt(2) * largest * (math.sqrt(units) + deviations)
+        noise = math.sqrt(2) * math.hypot(largest, floor) * (math.sqrt(units) + deviations)
         below = apart[-1]
         inputs = np.hypot(below, radii) if model.inference == "skip" else below
         apart.append(scale * inputs + noise)

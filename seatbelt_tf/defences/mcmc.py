@@ -7,7 +7,7 @@ with this defence reports are the chain's ends, as differentiable functions of t
 `tfp.mcmc` draws momenta anew for every row of a batch, so that an image's chain would depend on its
 place in it; a minimiser that evaluates some of its images at a time would see a function that
 changes under it, and the defence would seem strong by noise alone. The chain here is the same
-algorithm with draws that all images share; the tests hold it to `tfp.mcmc`'s distribution.
+algorithm with draws that all images share.
 """
 
 import tensorflow as tf

@@ -1,0 +1,99 @@
+"""The untargeted attack against closed forms, planted faults and bad input."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from seatbelt_tf import SeatbeltVAE, attacks, gaussians
+
+SHAPE = (4, 4, 1)
+
+
+class LinearVictim:
+    """q(z | x) = Normal(A x, s²), decoder B z: the most damage is the largest singular value."""
+
+    image_shape = SHAPE
+    latent_dims = (5,)
+    stddev = 0.5
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.encoder = (rng.normal(size=(16, 5)) / 4).astype(np.float32)
+        self.decoder = rng.normal(size=(5, 16)).astype(np.float32)
+
+    def posteriors(self, images, noise=None):
+        mean = tf.reshape(images, [-1, 16]) @ self.encoder
+        posterior = gaussians.Gaussian(mean, tf.fill(tf.shape(mean), self.stddev))
+        if noise is None:
+            return (posterior,)
+        draws = noise[0].shape[0]
+        return (gaussians.Gaussian(*(tf.repeat(t[:, None], draws, axis=1) for t in posterior)),)
+
+    def decode(self, latents):
+        return tf.reshape(latents[0] @ self.decoder, [-1, *SHAPE])
+
+
+def _images(count=5, size=0.2):
+    rng = np.random.default_rng(1)
+    return rng.uniform(-size, size, (count, *SHAPE)).astype(np.float32)
+
+
+@pytest.mark.parametrize("ancestors", ["mean", "sample"])
+def test_damage_of_a_linear_model_is_the_radius_times_its_largest_singular_value(ancestors):
+    victim, radius = LinearVictim(), np.linspace(0.1, 0.5, 5)
+    found = attacks.maximum_damage(victim, _images(), radius, ancestors=ancestors)
+    largest = np.linalg.svd(victim.encoder @ victim.decoder)[1][0]
+    np.testing.assert_allclose(found.damage, radius * largest, rtol=1e-3)
+    np.testing.assert_allclose(found.distortion_norm, radius, rtol=1e-4)
+    latent = attacks.maximum_damage(victim, _images(), radius, "latent_kl", ancestors=ancestors)
+    largest = np.linalg.svd(victim.encoder)[1][0]
+    np.testing.assert_allclose(latent.damage, (radius * largest / 0.5) ** 2 / 2, rtol=1e-3)
+
+
+def test_the_box_binds():
+    victim = LinearVictim()
+    images = np.sign(_images()).astype(np.float32)
+    found = attacks.maximum_damage(victim, images, 0.5)
+    assert np.all(np.abs(found.adversarial) <= 1)
+    assert np.all(found.distortion_norm <= 0.5 * (1 + 1e-6))
+    # No feasible direction of many does more.
+    rng = np.random.default_rng(2)
+    inward = -np.sign(images[:, None]) * np.abs(rng.normal(size=(5, 2000, *SHAPE)))
+    flat = inward.reshape(5, 2000, 16)
+    flat *= 0.5 / np.linalg.norm(flat, axis=2, keepdims=True)
+    random = np.linalg.norm(flat @ victim.encoder @ victim.decoder, axis=2).max(axis=1)
+    assert np.all(found.damage > random)
+
+
+def test_more_starts_only_help_and_damage_is_what_the_model_shows():
+    model = SeatbeltVAE(image_shape=(32, 32, 1), latent_dims=(4, 3), seed=1)
+    rng = np.random.default_rng(3)
+    images = rng.uniform(-1, 1, (3, 32, 32, 1)).astype(np.float32)
+    found = attacks.maximum_damage(model, images, 2.0, steps=10, starts=2)
+    assert np.all(found.damage >= found.first_damage)
+    shift = np.reshape(model(found.adversarial) - model(images), (3, -1))
+    np.testing.assert_allclose(np.linalg.norm(shift, axis=1), found.damage, rtol=1e-3)
+    random = rng.normal(size=images.shape).astype(np.float32)
+    random *= 2 / np.linalg.norm(random.reshape(3, -1), axis=1)[:, None, None, None]
+    ordinary = model(np.clip(images + random, -1, 1)) - model(images)
+    assert np.all(found.damage > 2 * np.linalg.norm(np.reshape(ordinary, (3, -1)), axis=1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"radius": 0.0}, "radius"),
+        ({"radius": np.ones(4)}, "radius"),
+        ({"radius": np.nan}, "radius"),
+        ({"damage": "reconstructions"}, "did you mean 'reconstruction'"),
+        ({"ancestors": "fresh"}, "ancestors"),
+        ({"images": np.full((2, *SHAPE), 2.0, np.float32)}, "images"),
+        ({"steps": 0}, "steps"),
+        ({"starts": 0}, "starts"),
+        ({"bounds": (1.0, -1.0)}, "bounds"),
+    ],
+)
+def test_bad_input_is_named(changes, message):
+    arguments = {"victim": LinearVictim(), "images": _images(2), "radius": 1.0} | changes
+    with pytest.raises(ValueError, match=message):
+        attacks.maximum_damage(**arguments)

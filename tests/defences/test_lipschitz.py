@@ -1,0 +1,123 @@
+"""Constants of the Lipschitz networks in float64, and certificates that no attack violates."""
+
+import numpy as np
+import pytest
+
+from seatbelt_tf import SeatbeltVAE, attacks
+from seatbelt_tf.defences import lipschitz, lipschitz_networks
+
+SHAPE = (32, 32, 1)
+
+
+def _perturbed(layer, size, seed=0):
+    rng = np.random.default_rng(seed)
+    kernel = layer.kernel.numpy()
+    layer.kernel.assign(kernel + size * rng.normal(size=kernel.shape))
+
+
+def _matrix(layer, shape):
+    """The dense matrix of a layer without bias and activation, float64."""
+    units = int(np.prod(shape))
+    rows = layer(np.eye(units, dtype=np.float32).reshape(units, *shape))
+    return np.float64(rows).reshape(units, -1)
+
+
+LAYERS = {
+    "to more channels": (lipschitz_networks.LipschitzConv2D, (8, 8, 3), 20),
+    "to fewer channels": (lipschitz_networks.LipschitzConv2D, (8, 8, 6), 10),
+    "transposed": (lipschitz_networks.LipschitzConv2DTranspose, (4, 4, 10), 6),
+    "dense": (lipschitz_networks.LipschitzDense, (30,), 12),
+}
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("size", [0.0, 0.1, 1.0])
+def test_no_singular_value_of_a_layer_is_above_one(kind, size):
+    layer_class, shape, filters = LAYERS[kind]
+    layer = layer_class(filters, seed=1, is_sorted=False)
+    layer.build((None, *shape))
+    _perturbed(layer, size)
+    values = np.linalg.svd(_matrix(layer, shape))[1]
+    # The matrix itself is computed in float32.
+    assert values[0] <= 1 + 1e-5
+    assert values[0] > (0.99999 if size == 0 else 0.3)
+
+
+def test_sorting_pairs_keeps_norms_and_brings_nothing_further_apart():
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(size=(2, 500, 8)).astype(np.float32)
+    sorted_one, sorted_other = (lipschitz_networks.max_min(x).numpy() for x in (one, other))
+    np.testing.assert_allclose(
+        np.linalg.norm(sorted_one, axis=1), np.linalg.norm(one, axis=1), rtol=1e-6
+    )
+    apart = np.linalg.norm(sorted_one - sorted_other, axis=1)
+    assert np.all(apart <= np.linalg.norm(one - other, axis=1) * (1 + 1e-6))
+
+
+def _model(latent_dims, **options):
+    defences = {"lipschitz": {"bound": 1.5, "max_stddev": 0.1}}
+    model = SeatbeltVAE(image_shape=SHAPE, latent_dims=latent_dims, defences=defences, **options)
+    for place, layer in enumerate([*model.encoder.layers, *model.decoder.layers]):
+        if hasattr(layer, "kernel"):
+            _perturbed(layer, 0.01, place)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("latent_dims", "options"),
+    [((3,), {}), ((4, 3), {}), ((4, 3), {"inference": "chain", "likelihood_from": "bottom"})],
+)
+def test_no_attack_violates_a_certificate(latent_dims, options):
+    model = _model(latent_dims, **options)
+    images = np.random.default_rng(1).uniform(-1, 1, (2, *SHAPE)).astype(np.float32)
+    tolerance, probability = 40.0, 0.9
+    found = lipschitz.certificate(model, images, tolerance, probability)
+    assert found.mean_radius == pytest.approx(tolerance / 1.5, rel=1e-3)
+    assert np.all(found.sample_radius > 0)
+    assert np.all(found.sample_radius < found.mean_radius)
+    for radius in (1.0, found.mean_radius):
+        damage = attacks.maximum_damage(model, images, radius, steps=15, starts=1).damage
+        assert np.all(damage <= 1.5 * radius)
+        # The bound is not vacuous: the attack gets within a factor of it.
+    worst = attacks.maximum_damage(
+        model, images, found.sample_radius, steps=15, starts=1
+    ).adversarial
+    repeated = [np.repeat(ends, 200, axis=0) for ends in (images, worst)]
+    one, other = (
+        model.decode(model.infer(ends, seed=seed).samples).numpy()
+        for seed, ends in enumerate(repeated)
+    )
+    apart = np.linalg.norm((one - other).reshape(2, 200, -1), axis=2)
+    assert np.all(np.mean(apart <= tolerance, axis=1) >= probability)
+
+
+def test_movement_without_distortion_is_that_of_two_gaussians():
+    model = _model((5,))
+    stddev = np.array([[0.1, 0.2, 0.05, 0.1, 0.1]])
+    rng = np.random.default_rng(2)
+    draws = rng.normal(size=(2, 100_000, 5)) * stddev
+    norms = np.linalg.norm(draws[0] - draws[1], axis=1)
+    constant = lipschitz.decoder_constant(model, 1.5, 0.4)
+    for probability in (0.5, 0.9, 0.99):
+        bound = lipschitz.movement(model, stddev, np.zeros(1), probability)[0]
+        assert np.quantile(constant * norms, probability) <= bound <= 3.5 * constant * norms.mean()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": SeatbeltVAE(image_shape=SHAPE, latent_dims=(3,))}, "lipschitz"),
+        ({"tolerance": 0.0}, "tolerance"),
+        ({"probability": 1.0}, "probability"),
+        ({"images": np.zeros((1, 16, 16, 1), np.float32)}, "images.shape"),
+    ],
+)
+def test_bad_input_is_named(changes, message):
+    arguments = {
+        "model": _model((3,)),
+        "images": np.zeros((1, *SHAPE), np.float32),
+        "tolerance": 1.0,
+        "probability": 0.9,
+    }
+    with pytest.raises(ValueError, match=message):
+        lipschitz.certificate(**(arguments | changes))
