@@ -33,13 +33,7 @@ def export_run(run, model_dir):
         ValueError: the run has no trained model, the place cannot be written to, or the model
             cannot be served.
     """
-    run.check_trained()
-    if "mcmc" in run.config()["model"].get("defences", {}):
-        raise checks.invalid(
-            "run",
-            "a model without the defence 'mcmc', which draws by batch and is not served",
-            repr(str(run.path)),
-        )
+    publish.check_run(run)
     publish.check_place(model_dir)
     model_dir = pathlib.Path(model_dir)
     recipe = image_bytes.recipe_of(run.config())

@@ -14,6 +14,15 @@ from seatbelt_tf import checks
 _UNFINISHED = ".unfinished"
 
 
+def check_run(run):
+    """Raises ValueError unless a run, `runs.Run`, is trained and its model one that is served."""
+    run.check_trained()
+    if "mcmc" in run.config()["model"].get("defences", {}):
+        raise checks.invalid(
+            "run", "a model without the defence 'mcmc', which is not served", repr(str(run.path))
+        )
+
+
 def check_place(model_dir):
     """Raises ValueError unless versions can be written to this directory; touches nothing."""
     path = pathlib.Path(model_dir).absolute()

@@ -26,7 +26,7 @@ def main():
     if not FLAGS.model_dir:
         raise checks.invalid("model_dir", "--model_dir=DIRECTORY", FLAGS.model_dir)
     run = runs.Run(FLAGS.run)
-    run.check_trained()
+    publish.check_run(run)
     publish.check_place(FLAGS.model_dir)
 
     program.import_tensorflow()

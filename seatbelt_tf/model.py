@@ -307,7 +307,7 @@ class SeatbeltVAE(keras.Model):
         """
         images = pixels.check_images(images, self.image_shape)
         noise = self._noise(tf.shape(images)[0], ON_REQUEST, checks.seed("seed", seed))
-        return self.objective_terms(images, noise, training=False).elbo
+        return self._objective(images, noise, training=False).elbo
 
     def posteriors(self, images, noise=None):
         """Posteriors by layer with ancestors at their means or at given draws (for attacks).
@@ -413,7 +413,7 @@ class SeatbeltVAE(keras.Model):
         seen = tf.identity(self._means["elbo"].count)
         with pixels.assert_pixels(images, "after so many good ones:", seen):
             noise = self._noise(tf.shape(images)[0], EVALUATION, self.seed, seen)
-            return self._update_metrics(self.objective_terms(images, noise, training=False))
+            return self._update_metrics(self._objective(images, noise, training=False))
 
     def _batch(self, data):
         images, _, weights = keras.utils.unpack_x_y_sample_weight(data)
@@ -464,18 +464,8 @@ class SeatbeltVAE(keras.Model):
             mean.update_state(values[name])
         return {name: mean.result() for name, mean in self._means.items()}
 
-    def objective_terms(self, images, noise, training, shown=None):
-        """Every term of the objective at given draws, unchecked (for defences).
-
-        Args:
-            images: (M, H, W, C) float32, whose likelihood it is.
-            noise: tuple over layers of (M, d_i) standard normal draws.
-            training: whether batch normalisation uses the batch's own statistics.
-            shown: (M, H, W, C) what the encoder sees in place of the images, if not None.
-
-        Returns:
-            `objectives.ObjectiveTerms`.
-        """
+    def _objective(self, images, noise, training, shown=None):
+        """The objective's terms for images of which the encoder sees `shown`, or themselves."""
         inference = self._infer(images if shown is None else shown, noise, training)
         return objectives.evaluate_objective(
             images,

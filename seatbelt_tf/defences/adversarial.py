@@ -19,5 +19,5 @@ class Adversarial(Defence):
         goal = perturbations.goal(self.attack, model, images)
         start = image_noise(images, key)
         attacked = images + ball.ascend(goal, images, self.radius, self.steps, start)
-        attacked_loss = model.objective_terms(images, noise, True, attacked).loss
+        attacked_loss = model._objective(images, noise, True, attacked).loss
         return (1.0 - self.weight) * loss + self.weight * attacked_loss

@@ -27,10 +27,13 @@ def normalised(kernel):
     outputs_first = kernel.shape[2] >= kernel.shape[3]
     rows = kernel if outputs_first else tf.transpose(kernel, [0, 1, 3, 2])
     reach = kernel.shape[0] - 1
-    images = tf.pad(
-        tf.transpose(rows, [3, 0, 1, 2]), [[0, 0], [reach, reach], [reach, reach], [0, 0]]
-    )
-    gram = tf.reduce_sum(tf.abs(tf.nn.conv2d(images, rows, 1, "VALID")), axis=[1, 2, 3])
+    if reach:
+        ends = [reach, reach]
+        images = tf.pad(tf.transpose(rows, [3, 0, 1, 2]), [[0, 0], ends, ends, [0, 0]])
+        products = tf.nn.conv2d(images, rows, 1, "VALID")
+    else:
+        products = tf.matmul(rows[0, 0], rows[0, 0], transpose_a=True)[:, None, None]
+    gram = tf.reduce_sum(tf.abs(products), axis=[1, 2, 3])
     scale = tf.math.rsqrt(tf.maximum(gram, 1.0))
     return kernel * (scale if outputs_first else scale[:, None])
 

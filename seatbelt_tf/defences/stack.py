@@ -65,7 +65,7 @@ class Defences:
         shown = images
         for defence, own in zip(self._all, keys, strict=False):
             shown = defence.shown(shown, own)
-        terms = model.objective_terms(images, noise, True, shown)
+        terms = model._objective(images, noise, True, shown)
         loss = terms.loss
         for defence, own in zip(self._all, keys[len(self._all) :], strict=False):
             loss = defence.loss(model, images, loss, noise, own)

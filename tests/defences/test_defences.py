@@ -1,4 +1,4 @@
-"""Every defence in the model: its term against NumPy, saving, gradients, attacks that get through."""
+"""Every defence in the model: its term against NumPy, saving, gradients, attacks on it."""
 
 import keras
 import numpy as np
@@ -15,7 +15,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:A batch of .* is too small")
 SHAPE = (32, 32, 1)
 CHAIN = {"chain_steps": 1, "leapfrog_steps": 2, "step_size": 0.05}
 KEY = tf.constant([3, 4])
-NOISE_KEY = 7
 
 
 def _images(count=8, seed=0):
@@ -88,10 +87,9 @@ def test_adversarial_training_adds_the_loss_of_images_that_the_attack_has_moved(
             return np.sum((model(attacked) - model(images)) ** 2, axis=(1, 2, 3))
         if attack == "target":
             return -np.sum((model(attacked) - model(targets)) ** 2, axis=(1, 2, 3))
-        end = images if attack == "divergence" else targets
-        return -(1 if attack == "target_latent" else -1) * _kl(
-            _moments(model, attacked), _moments(model, end)
-        )
+        if attack == "divergence":
+            return _kl(_moments(model, attacked), _moments(model, images))
+        return -_kl(_moments(model, attacked), _moments(model, targets))
 
     np.testing.assert_allclose(goal(images + found), raised(images + found), rtol=1e-3)
     assert np.all(raised(images + found) > raised(images + others))
@@ -154,7 +152,6 @@ def test_defences_of_a_hierarchy_fit_together_and_are_saved_with_it(defences, tm
     history = model.fit(images, batch_size=8, epochs=1, verbose=0).history
     assert all(np.isfinite(values).all() for values in history.values())
     for old, variable in zip(before, model.trainable_variables, strict=True):
-        # At the very start features of 0 leave few kernels without a gradient: none here.
         assert np.any(old != variable.numpy()), variable.path
     model.save(tmp_path / "m.keras")
     loaded = keras.models.load_model(tmp_path / "m.keras")

@@ -25,7 +25,7 @@ def test_a_chain_ends_in_the_posterior_that_it_was_not_started_in():
     rows = 4000
     covariance = np.array([[1.0, 0.6], [0.6, 0.8]], np.float32)
     means = np.array([1.0, -2.0], np.float32)
-    start = (np.zeros((rows, 2), np.float32) + [5.0, 5.0]).astype(np.float32)
+    start = np.full((rows, 2), 5.0, np.float32)
     ends = mcmc.chain(
         _gaussian_log_density(means, np.linalg.inv(covariance)),
         (tf.constant(start),),

@@ -39,6 +39,7 @@ BAD = {
     "--run={run}": "--model_dir=",
     "--run={run} --model_dir={run}/config.json": "model_dir",
     "--run=untrained --model_dir=m": "--resume",
+    "--run=chained --model_dir=m": "'mcmc', which is not served",
     "--run={run} --model_dir=m surplus": "surplus",
 }
 
@@ -46,6 +47,9 @@ BAD = {
 @pytest.mark.parametrize("arguments", BAD)
 def test_bad_input_is_one_line_and_status_2_without_tensorflow(arguments, exported, tmp_path):
     runs.Run(tmp_path / "untrained").create({"model": {}})
+    chained = runs.Run(tmp_path / "chained")
+    chained.create({"model": {"defences": {"mcmc": {}}}})
+    chained.model_file.touch()
     arguments, message = arguments.format(run=exported.run.path).split(), BAD[arguments]
     result = run_program(
         "saved_model", *arguments, directory=tmp_path, without_tensorflow=True, package="export"

@@ -85,6 +85,10 @@ BAD = {
     "--resume --run=nowhere": "no config.json",
     "--run=file/run": "written to",
     "--run=.": "new, empty",
+    "--defence=adversary": "adversarial",
+    "--defence_radius=3": "--defence=adversarial or smooth_encoder",
+    "--defence=input_noise --defence_radius=3": "defence_radius",
+    "--defence=adversarial --defence_weight=1.5": "from 0 to 1",
     "--unknown": "unknown",
     "stray": "stray",
     "--steps=many": "steps",
@@ -102,6 +106,29 @@ def test_bad_input_is_one_line_and_status_2_without_tensorflow(arguments, tmp_pa
     assert BAD[arguments] in result.stderr
     assert result.stdout == ""
     assert {path.name for path in tmp_path.iterdir()} == {"file", "fake"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "defence",
+    [
+        "adversarial --defence_attack=target",
+        "smooth_encoder --defence_radius=1",
+        "lipschitz,learned_scale",
+        "mcmc --defence_chain_steps=1 --defence_leapfrog_steps=1",
+        "input_noise,variance_floor",
+    ],
+)
+def test_every_defence_is_trained_by_the_program_and_goes_on_where_it_stopped(defence, tmp_path):
+    arguments = (*SMALL, *f"--defence={defence}".split())
+    result = run_program("train", *arguments, directory=tmp_path)
+    assert result.returncode == 0, result.stderr
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert set(config["model"]["defences"]) == set(defence.split()[0].split(","))
+    again = run_program("train", *arguments, "--resume", directory=tmp_path)
+    assert again.returncode == 0, again.stderr
+    other = run_program("train", *SMALL, "--resume", "--defence=input_noise", directory=tmp_path)
+    assert (other.returncode, "defence" in other.stderr) == (2, True)
 
 
 def test_help_shows_examples_and_defaults_without_tensorflow(tmp_path):
