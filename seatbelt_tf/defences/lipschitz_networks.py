@@ -131,7 +131,7 @@ class LipschitzHead(keras.layers.Layer):
 
     Args:
         units: number of units d.
-        initial_stddev: the standard deviation at the start, roughly.
+        initial_stddev: the standard deviation at the start, roughly, for means of scale 1.
         seed: of the initial weights.
         scale: Lipschitz constant of the mean.
         max_stddev: largest standard deviation.
@@ -142,7 +142,7 @@ class LipschitzHead(keras.layers.Layer):
         self.scale, self.max_stddev = scale, max_stddev
         self.mean = LipschitzDense(units, seed, is_sorted=False, dtype="float32")
         self.raw_stddev = LipschitzDense(units, seed + 1, is_sorted=False, dtype="float32")
-        share = min(initial_stddev, 0.9 * max_stddev) / max_stddev
+        share = min(scale * initial_stddev, 0.9 * max_stddev) / max_stddev
         self._initial = math.log(share / (1 - share))
 
     def build(self, input_shape):

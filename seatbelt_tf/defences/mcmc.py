@@ -57,6 +57,22 @@ class MCMC(Defence):
         return inference._replace(posteriors=posteriors, samples=ends, priors=model.priors(ends))
 
 
+def with_chain(model, **options):
+    """A copy of a trained model whose inference goes on with a chain: training does not know it.
+
+    Args:
+        model: a `SeatbeltVAE`.
+        **options: of the defence "mcmc".
+
+    Raises:
+        ValueError: an option is out of range.
+    """
+    defences = {**model.defences, "mcmc": options}
+    copy = type(model).from_config({**model.get_config(), "defences": defences})
+    copy.set_weights(model.get_weights())
+    return copy
+
+
 def _keys(latents, noise):
     """(M, 2) int32 seeds of each row's chain: one for all, or made of the bits of its own draws.
 

@@ -91,6 +91,16 @@ def test_an_images_chain_depends_on_its_draws_alone_and_has_true_gradients():
     np.testing.assert_allclose(tape.gradient(total, size), numerical, rtol=0.05, atol=0.02)
 
 
+def test_a_trained_model_gets_a_chain_afterwards():
+    model = _model()
+    plain = SeatbeltVAE(image_shape=SHAPE, latent_dims=(4, 3), likelihood_scale=1.0, seed=2)
+    model.set_weights(plain.get_weights())
+    images = np.random.default_rng(0).uniform(-1, 1, (2, *SHAPE)).astype(np.float32)
+    same = mcmc.with_chain(plain, chain_steps=2, leapfrog_steps=2, step_size=0.02)
+    np.testing.assert_array_equal(same(images), model(images))
+    assert np.abs(same(images) - plain(images)).max() > 1e-3
+
+
 def test_a_chain_climbs_towards_the_posterior():
     model = _model()
     images = 0.5 * np.ones((3, *SHAPE), np.float32)
