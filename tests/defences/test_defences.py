@@ -66,21 +66,21 @@ def test_without_defences_the_loss_is_the_negative_elbo():
 
 @pytest.mark.parametrize("attack", settings.ATTACKS)
 def test_adversarial_training_adds_the_loss_of_images_that_the_attack_has_moved(attack):
-    options = {"radius": 3.0, "steps": 2, "weight": 0.3, "attack": attack}
+    options = {"radius": 0.3, "steps": 2, "weight": 0.3, "attack": attack}
     model, images = _model(adversarial=options), _images()
     goal = perturbations.goal(attack, model, tf.constant(images))
     start = image_noise(tf.constant(images), _own_seeds(model))
-    found = ball.ascend(goal, tf.constant(images), 3.0, 2, start).numpy()
+    found = ball.ascend(goal, tf.constant(images), 0.3, 2, start).numpy()
     norms = np.linalg.norm(found.reshape(8, -1), axis=1)
-    assert np.all(norms <= 3.001)
-    assert np.all(norms > 1.5)
+    assert np.all(norms <= 0.30001)
+    assert np.all(norms > 0.15)
     clean, attacked = (
         _negative_elbo(model, images, shown, _noise(model)) for shown in (images, images + found)
     )
     np.testing.assert_allclose(_terms(model, images).loss, 0.7 * clean + 0.3 * attacked, rtol=1e-5)
     # What it raises, said by the public methods alone; other directions raise it less.
     targets = np.roll(images, -1, axis=0)
-    others = ball.feasible(3.0 * ball.unit(start), images, 3.0).numpy()
+    others = ball.feasible(0.3 * ball.unit(start), images, 0.3).numpy()
 
     def raised(attacked):
         if attack == "shift":
