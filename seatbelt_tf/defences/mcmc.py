@@ -110,12 +110,12 @@ def chain(log_density, start, scales, step_size, steps, leapfrog_steps, keys):
         gradients = tape.gradient(value, position)
         return value, [scale * part for scale, part in zip(scales, gradients, strict=True)]
 
+    draws = _draws(keys, steps, sum(sizes) + 1)
     position = tuple(start)
     value, gradients = log_density_and_gradients(position)
     for step in range(steps):
-        draws = _draws(keys, step, sum(sizes) + 1)
-        momentum = tf.split(draws[:, 1:], sizes, axis=1)
-        threshold = tf.math.log(_uniform(draws[:, 0]))
+        momentum = tf.split(draws[:, step, 1:], sizes, axis=1)
+        threshold = tf.math.log(_uniform(draws[:, step, 0]))
         energy = value - _kinetic(momentum)
         proposal, proposed_gradients = position, gradients
         for _ in range(leapfrog_steps):
@@ -144,15 +144,14 @@ def _kinetic(momentum):
     return tf.add_n([tf.reduce_sum(tf.square(part), axis=1) for part in momentum]) / 2
 
 
-def _draws(keys, step, units):
-    """(M, units) standard normal draws, by each row's key and the step."""
-
-    def draw(key):
-        return tf.random.stateless_normal(
-            [units], tf.random.experimental.stateless_fold_in(key, step)
-        )
-
-    return tf.map_fn(draw, keys, fn_output_signature=tf.TensorSpec([units], tf.float32))
+def _draws(keys, steps, units):
+    """Standard normal draws of each row by its key alone: (M, 2) -> (M, steps, units)."""
+    shape = [steps, units]
+    return tf.map_fn(
+        lambda key: tf.random.stateless_normal(shape, key),
+        keys,
+        fn_output_signature=tf.TensorSpec(shape, tf.float32),
+    )
 
 
 def _uniform(normal):

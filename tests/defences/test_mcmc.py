@@ -22,7 +22,7 @@ def _gaussian_log_density(means, precision):
 
 
 def test_a_chain_ends_in_the_posterior_that_it_was_not_started_in():
-    rows = 4000
+    rows = 1000
     covariance = np.array([[1.0, 0.6], [0.6, 0.8]], np.float32)
     means = np.array([1.0, -2.0], np.float32)
     start = np.full((rows, 2), 5.0, np.float32)
@@ -35,7 +35,7 @@ def test_a_chain_ends_in_the_posterior_that_it_was_not_started_in():
         leapfrog_steps=4,
         keys=_keys(rows),
     )[0].numpy()
-    # Five standard errors of 4,000 independent chains.
+    # Five standard errors of 1,000 independent chains.
     np.testing.assert_allclose(ends.mean(axis=0), means, atol=5 / rows**0.5)
     np.testing.assert_allclose(np.cov(ends.T), covariance, atol=5 * 2**0.5 / rows**0.5)
 
