@@ -68,7 +68,8 @@ def ascend(value, images, radius, steps, start):
     """Distortions found by a few projected-gradient steps that raise a function of the images.
 
     d ← P(d + radius · g / ‖g‖): for a quadratic, and nearly for any function that a distortion
-    takes far from its minimum, this is the power method, and two steps go most of the way.
+    takes far from its minimum, this is the power method, and two steps go most of the way. Where
+    the maximum is well inside the ball, as a target within reach is, steps this long overshoot it.
 
     Args:
         value: function of (M, H, W, C) images, differentiable: -> (M,).
