@@ -62,10 +62,11 @@ flags.DEFINE_bool("resume", False, "Continue a run where its last checkpoint is.
 flags.DEFINE_bool("overwrite", False, "Replace a run in the same place.")
 flags.DEFINE_float("checkpoint_seconds", 60.0, "Seconds of training between checkpoints.")
 flags.DEFINE_bool("mixed_precision", False, "bfloat16 networks; densities stay float32.")
+flags.DEFINE_bool("report", True, "Score, draw and attack the model at the end.")
 flags.DEFINE_bool("xla", False, "Compile the step with XLA: good on a GPU, slow on a CPU.")
 
 # What a resumed run may be told again; everything else comes from its config.json.
-_NOT_CONFIGURATION = ("run", "resume", "overwrite", "checkpoint_seconds")
+_NOT_CONFIGURATION = ("run", "resume", "overwrite", "checkpoint_seconds", "report")
 
 
 def configuration():
@@ -227,7 +228,8 @@ def _run(run, config):
     from trainers import report, training
 
     model = training.train(run, config, checkpoint_seconds=FLAGS.checkpoint_seconds)
-    report.write(run, config, model)
+    if FLAGS.report:
+        report.write(run, config, model)
     for note in training.info(config["data"]).notes:
         print(f"dataset: {note}")
     print(f"{run.path}: done in {math.ceil((time.monotonic() - started) / 60)} minutes")
