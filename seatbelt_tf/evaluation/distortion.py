@@ -126,6 +126,18 @@ def areas(records, blending, ratios=BLENDING_RATIOS):
     return tuple(np.array(found).T)
 
 
+def norms_to_close(records, blending, share=0.5):
+    """The least relative norm at which each pair's attack reaches a share: (P,), NaN without gap.
+
+    Args:
+        records: see `areas`.
+        blending: see `areas`.
+        share: between 0 and 1.
+    """
+    found = _pairs(records, blending, BLENDING_RATIOS)
+    return np.array([norm_to_close(pair[0], share) if pair else np.nan for pair in found])
+
+
 def _pairs(records, blending, ratios):
     """The attack's and the blending's curve of every pair, None where there is no gap."""
     relative = records["distortion_norm"] / records["target_distance"]
