@@ -1,8 +1,10 @@
 """What decides the last bits of a run besides its seed and settings (docs/durability.md)."""
 
+import importlib.metadata
 import os
 import pathlib
 import platform
+import sys
 
 VARIABLES = (
     "TF_NUM_INTRAOP_THREADS",
@@ -15,6 +17,7 @@ VARIABLES = (
     "CUDA_VISIBLE_DEVICES",
     "NVIDIA_TF32_OVERRIDE",
 )
+PACKAGES = ("seatbelt-tf", "tensorflow", "keras", "tensorflow-probability", "numpy")
 
 
 def describe(xla):
@@ -35,6 +38,20 @@ def describe(xla):
         "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "op_determinism": True,
         "xla": xla,
+    }
+
+
+def provenance():
+    """The command and the versions that make a result: JSON-compatible dict."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return {
+        "command": sys.argv,
+        "versions": {"python": platform.python_version(), **versions},
     }
 
 

@@ -81,7 +81,7 @@ def latent_attack(model, images, targets, max_evaluations=150):
     ).adversarial
 
 
-def evaluate(model, train, test, *, attacked=200, attack=latent_attack, epochs=20, seed=0):
+def evaluate(model, train, test, *, attacked=200, attack=latent_attack, epochs=12, seed=0):
     """Trains the classifiers, attacks test images through the model and counts what is right.
 
     Args:
@@ -115,8 +115,8 @@ def evaluate(model, train, test, *, attacked=200, attack=latent_attack, epochs=2
 
     classes = int(max(labels.max(), test_labels.max())) + 1
     correct, attacked_correct = {}, {}
-    for seen, tasks in ((model, TASKS[:2]), (_latents_of(model), TASKS[2:])):
-        features, *tested = (in_batches(seen, x) for x in (images, test_images, adversarial))
+    for seen, tasks in ((in_batches, TASKS[:2]), (latents, TASKS[2:])):
+        features, *tested = (seen(model, x) for x in (images, test_images, adversarial))
         for task in tasks:
             predict = _train(task, features, labels, classes, epochs, seed)
             clean, after = map(predict, tested)
@@ -139,9 +139,11 @@ def _checked(name, images, labels):
     return images, labels
 
 
-def _latents_of(model):
-    """Images -> the means of all layers, concatenated: (M, H, W, C) -> (M, Σ d_i)."""
-    return lambda images: tf.concat([mean for mean, _ in model.encode(images)], axis=1)
+def latents(model, images):
+    """The means of all layers, concatenated: (M, H, W, C) -> (M, Σ d_i), NumPy."""
+    return in_batches(
+        lambda part: tf.concat([mean for mean, _ in model.encode(part)], axis=1), images
+    )
 
 
 def _train(task, features, labels, classes, epochs, seed):
@@ -181,10 +183,10 @@ def _network(task, shape, classes, seed):
     options = {"kernel_initializer": keras.initializers.HeNormal(seeds)}
     if task == "conv_reconstruction":
         stack = []
-        for filters in (32, 64, 128):
+        for filters, size, stride in ((64, 4, 4), (128, 3, 2)):
             stack += [
-                layers.Conv2D(filters, 3, 2, "same", use_bias=False, **options),
-                layers.BatchNormalization(),
+                layers.Conv2D(filters, size, stride, "same", use_bias=False, **options),
+                layers.BatchNormalization(momentum=0.9),
                 layers.ReLU(),
             ]
         stack += [
@@ -193,7 +195,7 @@ def _network(task, shape, classes, seed):
             layers.GlobalAveragePooling2D(),
         ]
     else:
-        width = 1024 if task == "mlp_latents" else 512
+        width = 1024 if task == "mlp_latents" else 256
         stack = [
             layers.Flatten(),
             layers.Dense(width, "relu", **options),
