@@ -1,7 +1,6 @@
 """Trains a model and leaves a run directory: `python -m trainers.train --help`."""
 
 import math
-import platform
 import re
 import sys
 import time
@@ -9,7 +8,7 @@ import time
 from absl import flags
 
 from seatbelt_tf import checks, datasets, presets, runs
-from trainers import listing, machine, program, recipes
+from trainers import listing, machine, program, provenance, recipes
 
 DESCRIPTION = """
 Trains a Seatbelt-VAE (or another member of its family) and leaves a run directory: the model,
@@ -223,7 +222,10 @@ def _run(run, config):
         for difference in machine.differences(config.get("machine", {}), here):
             print(f"warning: the last bits may differ from an uninterrupted run's: {difference}")
     else:
-        run.create({**config, **_provenance(), "machine": here}, FLAGS.overwrite)
+        run.create(
+            {**config, "command": sys.argv, **provenance.describe(), "machine": here},
+            FLAGS.overwrite,
+        )
     program.import_tensorflow(deterministic=True)
     from trainers import report, training
 
@@ -233,22 +235,6 @@ def _run(run, config):
     for note in training.info(config["data"]).notes:
         print(f"dataset: {note}")
     print(f"{run.path}: done in {math.ceil((time.monotonic() - started) / 60)} minutes")
-
-
-def _provenance():
-    import importlib.metadata
-
-    packages = ("seatbelt-tf", "tensorflow", "keras", "tensorflow-probability", "numpy")
-    versions = {}
-    for name in packages:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return {
-        "command": sys.argv,
-        "versions": {"python": platform.python_version(), **versions},
-    }
 
 
 if __name__ == "__main__":
