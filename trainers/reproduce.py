@@ -1,8 +1,5 @@
 """Every figure and table of the paper by name: `python -m trainers.reproduce --help`."""
 
-import concurrent.futures
-import multiprocessing
-import os
 import pathlib
 import sys
 import time
@@ -103,27 +100,17 @@ def _merged(wanted):
 
 
 def _make(missing):
-    """Works the cells off, each in a fresh process that gives its memory back."""
-    if not missing:
-        return
-    from trainers.studies import cells
+    from trainers.studies import executor
 
-    started = time.monotonic()
-    threads = max(1, (os.cpu_count() or 1) // FLAGS.workers)
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
-    with concurrent.futures.ProcessPoolExecutor(
-        FLAGS.workers, multiprocessing.get_context("spawn"), max_tasks_per_child=1
-    ) as pool:
-        waiting = {pool.submit(cells.make, FLAGS.store, cell): cell for cell in missing}
-        try:
-            for done, future in enumerate(concurrent.futures.as_completed(waiting), start=1):
-                future.result()
-                left = (time.monotonic() - started) / done * (len(missing) - done)
-                key = waiting[future].model.key
-                print(f"  {done}/{len(missing)}  {_duration(left)} left  {key}", flush=True)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    started, done = time.monotonic(), 0
+
+    def report(cell):
+        nonlocal done
+        done += 1
+        left = (time.monotonic() - started) / done * (len(missing) - done)
+        print(f"  {done}/{len(missing)}  {_duration(left)} left  {cell.model.key}", flush=True)
+
+    executor.work_off(FLAGS.store, missing, FLAGS.workers, report)
 
 
 def _write(name, experiment, zoo, wanted):
