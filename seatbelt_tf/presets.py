@@ -35,6 +35,8 @@ TC_ESTIMATORS = ("mws", "mss")
 PENALTIES = ("tc", "kl")
 LIKELIHOODS = ("all", "bottom")
 INFERENCES = ("skip", "chain")
+# The paper's a, appendix F.
+NOISE_SCALES = (0.1, 0.5, 1.0)
 ATTACK_OBJECTIVES = ("latent_kl", "latent_w2", "latent_w2_squared", "output")
 
 

@@ -55,9 +55,6 @@ EVERY_FIGURE = {
     "weight_curves": lambda: figures.weight_curves(
         [0.5, 1, 2], {"VAE": [1, 2, 3], "Seatbelt-VAE": ([1, 2, 3], [[0.5, 1, 2], [2, 3, 4]])}
     ),
-    "densities": lambda: figures.densities(
-        {"layer 1": random_images(50), "layer 2": random_images(50, seed=1)}, xlabel="‖σ‖₂"
-    ),
     "distortion_curves": lambda: figures.distortion_curves(
         [0, 0.5, 1], {"attack": ([0, 0.8, 1], [[0, 0.7, 1], [0, 0.9, 1]]), "blending": [0, 0.7, 1]}
     ),
@@ -435,16 +432,3 @@ INVALID = {
 def test_invalid_arguments_are_named(name, call):
     with pytest.raises(ValueError, match=rf"^Invalid value for {name}\. Expected .*Received: "):
         call()
-
-
-def test_a_density_has_an_area_of_one_and_the_mass_where_the_samples_are():
-    figure = figures.densities({"a": [0.0, 0.1, 1.0, 1.0], "b": [0.5]}, xlabel="x", bins=2)
-    heights, edges, _ = figure.axes[0].patches[0].get_data()
-    np.testing.assert_allclose(heights * np.diff(edges), [0.5, 0.5])
-    np.testing.assert_allclose(edges, [0, 0.5, 1])
-
-
-@pytest.mark.parametrize("samples", [{}, {"a": []}, {"a": [np.nan]}, {"a": [[1.0]]}])
-def test_samples_without_a_density_are_refused(samples):
-    with pytest.raises(ValueError, match="samples"):
-        figures.densities(samples, xlabel="x")

@@ -7,8 +7,8 @@ import time
 
 from absl import flags
 
-from seatbelt_tf import checks, presets, runs
-from trainers import machine, program
+from seatbelt_tf import checks, datasets, presets, runs
+from trainers import machine, program, provenance
 
 DESCRIPTION = """
 Everything about the model of a run: clean quality, attacks with their diagnostics, robustness to
@@ -58,12 +58,13 @@ def main():
     run = runs.Run(FLAGS.run)
     run.check_trained()
     config = run.config()
+    data = {**config["data"], "data_dir": FLAGS.data_dir or config["data"]["data_dir"]}
+    datasets.check(data["name"], data["data_dir"], max_unreadable=data.get("max_unreadable", 0))
 
     program.import_tensorflow()
     from trainers import training
     from trainers.evaluation import output, parts, sections
 
-    data = {**config["data"], "data_dir": FLAGS.data_dir or config["data"]["data_dir"]}
     training.check_same_images(data)
     subject = parts.Subject(run, data, run.load_model())
     images = min(FLAGS.images, training.info(data).splits["test"])
@@ -144,15 +145,16 @@ def _facts(model, config):
 
 def _provenance(run, config, seconds):
     """How the report was made: text by text."""
-    here = machine.provenance()
+    versions = provenance.describe()["versions"]
+    command = config.get("command")
     return {
         "command": shlex.join(["python", "-m", "trainers.evaluate", *sys.argv[1:]]),
         "wall time of this call": f"{seconds:,.0f} s; what an earlier call left is not counted",
         "seed": str(FLAGS.seed),
-        "versions": ", ".join(f"{name} {text}" for name, text in here["versions"].items()),
+        "versions": ", ".join(f"{name} {text}" for name, text in versions.items()),
         "machine": machine.describe(xla=False)["processor"],
         "weights (SHA-256, first digits)": run.model_digest(),
-        "trained by": shlex.join(map(str, config.get("command", ["unknown"]))),
+        "trained by": shlex.join(map(str, command)) if isinstance(command, list) else "unknown",
     }
 
 

@@ -1,10 +1,8 @@
 """What decides the last bits of a run besides its seed and settings (docs/durability.md)."""
 
-import importlib.metadata
 import os
 import pathlib
 import platform
-import sys
 
 VARIABLES = (
     "TF_NUM_INTRAOP_THREADS",
@@ -17,7 +15,6 @@ VARIABLES = (
     "CUDA_VISIBLE_DEVICES",
     "NVIDIA_TF32_OVERRIDE",
 )
-PACKAGES = ("seatbelt-tf", "tensorflow", "keras", "tensorflow-probability", "numpy")
 
 
 def describe(xla):
@@ -38,20 +35,6 @@ def describe(xla):
         "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "op_determinism": True,
         "xla": xla,
-    }
-
-
-def provenance():
-    """The command and the versions that make a result: JSON-compatible dict."""
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return {
-        "command": sys.argv,
-        "versions": {"python": platform.python_version(), **versions},
     }
 
 

@@ -8,7 +8,7 @@ import time
 from absl import flags
 
 from seatbelt_tf import checks, datasets, presets, runs
-from trainers import listing, machine, program, recipes
+from trainers import listing, machine, program, provenance, recipes
 
 DESCRIPTION = """
 Trains a Seatbelt-VAE (or another member of its family) and leaves a run directory: the model,
@@ -222,7 +222,10 @@ def _run(run, config):
         for difference in machine.differences(config.get("machine", {}), here):
             print(f"warning: the last bits may differ from an uninterrupted run's: {difference}")
     else:
-        run.create({**config, **machine.provenance(), "machine": here}, FLAGS.overwrite)
+        run.create(
+            {**config, "command": sys.argv, **provenance.describe(), "machine": here},
+            FLAGS.overwrite,
+        )
     program.import_tensorflow(deterministic=True)
     from trainers import report, training
 

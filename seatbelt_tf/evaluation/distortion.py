@@ -100,10 +100,9 @@ def curves(records, blending, norms, ratios=BLENDING_RATIOS):
     Returns:
         (attack, blending), (P', K) each, of the P' pairs that have a gap.
     """
+    pairs = [pair for pair in _pairs(records, blending, ratios) if pair]
     return tuple(
-        np.stack(
-            [share_at(pair[kind], norms) for pair in _pairs(records, blending, ratios) if pair]
-        )
+        np.array([share_at(pair[kind], norms) for pair in pairs]).reshape(len(pairs), len(norms))
         for kind in (0, 1)
     )
 

@@ -7,13 +7,12 @@ C = 1 or 3; values outside that range are clipped for display only.
 """
 
 from seatbelt_tf.figures.canvas import save
-from seatbelt_tf.figures.curves import densities, distortion_curves, weight_curves
+from seatbelt_tf.figures.curves import distortion_curves, weight_curves
 from seatbelt_tf.figures.sheets import attack_panel, image_grid, reconstructions, traversals
 from seatbelt_tf.figures.training import training_curves
 
 __all__ = [
     "attack_panel",
-    "densities",
     "distortion_curves",
     "image_grid",
     "reconstructions",

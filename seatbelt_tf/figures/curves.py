@@ -1,4 +1,4 @@
-"""Curves of attacks against weight and distortion, and densities."""
+"""Curves of attacks: against their weight, and against their distortion."""
 
 import numpy as np
 from matplotlib.ticker import ScalarFormatter
@@ -74,38 +74,6 @@ def distortion_curves(norms, curves, *, title=None):
     _draw_curves(figure, axes, norms, curves)
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
     canvas.style(axes, "share of the gap closed", "‖d‖₂ / ‖target − input‖₂")
-    if title is not None:
-        axes.set_title(title, fontsize=canvas.TITLE_SIZE, loc="left")
-    return figure
-
-
-def densities(samples, *, xlabel, title=None, bins=40):
-    """Draws the densities of several samples as outlined histograms on common bins.
-
-    Args:
-      samples: dict of label to (n,) numbers.
-      xlabel: what they are, with its unit.
-      title: text above the figure, or None.
-      bins: number of bins from the least to the greatest of all.
-
-    Returns:
-      A `Figure`.
-
-    Raises:
-      ValueError: no samples, or some that are empty, of another rank or not finite.
-    """
-    if not samples:
-        raise checks.invalid("samples", "at least one sample", samples)
-    samples = {name: arguments.vector(f"samples[{name!r}]", v) for name, v in samples.items()}
-    figure = canvas.blank((6.4, 3.2), layout="constrained")
-    axes = figure.add_subplot()
-    edges = np.histogram_bin_edges(np.concatenate(list(samples.values())), bins)
-    for index, (label, values) in enumerate(samples.items()):
-        heights, _ = np.histogram(values, edges, density=True)
-        colour = canvas.COLOURS[index % len(canvas.COLOURS)]
-        axes.stairs(heights, edges, color=colour, label=label, fill=False, lw=1.2)
-    figure.legend(loc="outside right upper", fontsize=canvas.LABEL_SIZE, frameon=False)
-    canvas.style(axes, "density", xlabel)
     if title is not None:
         axes.set_title(title, fontsize=canvas.TITLE_SIZE, loc="left")
     return figure

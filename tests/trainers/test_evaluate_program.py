@@ -56,7 +56,9 @@ def test_a_run_becomes_one_page_and_nothing_is_computed_twice(trained, tmp_path)
             (row["section"], row["name"]): float(row["mean"]) for row in csv.DictReader(file)
         }
     assert written["Clean quality", "elbo"] == rows["elbo"]["mean"]
-    assert "| elbo |" in (run / "evaluation" / "report.md").read_text()
+    markdown = (run / "evaluation" / "report.md").read_text()
+    assert "| elbo |" in markdown
+    assert "<img" not in markdown
     _check_page((run / "evaluation" / "report.html").read_text(encoding="utf-8"))
 
     arrays = {path: time for path, time in _files(run).items() if path.suffix == ".npz"}
@@ -93,6 +95,7 @@ BAD = {
     "--run=run --attacked=0": "attacked",
     "--run=run --max_evaluations=x": "max_evaluations",
     "--run=run --seed=-1": "seed",
+    "--run=run --data_dir=nowhere": "data_dir",
     "--run=run --objective=": "objective",
     "--run=run --objective=latent_k": "did you mean 'latent_kl'",
     "--run=run extra": "extra",

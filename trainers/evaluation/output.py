@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import html
 import io
 import math
 
@@ -113,7 +114,8 @@ def _csv(sections):
 
 
 def _markdown(title, headline, sections):
-    lines = [f"# {title}", "", *(f"- {sentence}" for sentence in headline)]
+    # Markdown passes HTML on.
+    lines = [f"# {html.escape(title)}", "", *(f"- {sentence}" for sentence in headline)]
     for section in sections:
         if section.rows:
             lines += ["", f"## {section.title}", "", "| | value | unit |", "|---|---|---|"]

@@ -6,6 +6,7 @@ import numpy as np
 
 from seatbelt_tf import figures
 from seatbelt_tf.evaluation import bootstrap_interval
+from seatbelt_tf.figures import charts
 from trainers import batteries
 from trainers.evaluation import parts
 from trainers.evaluation.output import Picture, Row, Section
@@ -240,9 +241,7 @@ def overlap(subject, found):
     ]
     picture = Picture(
         "overlap",
-        figures.densities(
-            {name.replace("_", " "): values for name, values in norms.items()}, xlabel="‖σ(x)‖₂"
-        ),
+        charts.panels({"": charts.densities(norms, xlabel="‖σ(x)‖₂")}),
         "Density over test images of the norm of the posterior's standard deviation, by layer",
         "Density of ‖σ(x)‖₂ over test images.",
     )

@@ -6,10 +6,12 @@ again, whichever experiment wants it; what was made with other settings has anot
 number of processes and machines may work on one store (`seatbelt_tf.storage.unfinished`).
 """
 
+import contextlib
 import hashlib
 import json
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -118,7 +120,11 @@ def make(store, cell):
     """
     run = run_of(store, cell.model)
     for _ in runs.unfinished([run.model_file]):
-        _train(run, cell.model)
+        # A training whose parent was killed may be going on.
+        with runs.claim(run.config_file, wait=True):
+            pass
+        if not run.model_file.exists():
+            _train(run, cell.model, log_of(store, cell.model))
     _, measures = missing(store, cell)
     if not measures:
         return
@@ -150,6 +156,11 @@ def results(store, cell):
     return {measure: tensors.load(file_of(run, measure)) for measure in made}
 
 
+def log_of(store, model):
+    """The file that the training of a model prints to."""
+    return pathlib.Path(store) / "logs" / f"{model.key}.txt"
+
+
 def training_seconds(run):
     """Seconds that the training of a run took, from its metrics."""
     metrics, batch_size = run.read_metrics(), run.config()["training"]["batch_size"]
@@ -157,12 +168,25 @@ def training_seconds(run):
     return float(np.nansum(steps * batch_size / np.array(metrics["images_per_second"])))
 
 
-def _train(run, model):
-    log = run.path.parent.parent / "logs" / f"{run.path.name}.txt"
+def _train(run, model, log):
     log.parent.mkdir(parents=True, exist_ok=True)
     state = ["--resume"] if run.config_file.exists() else []
     command = [sys.executable, "-m", "trainers.train", f"--run={run.path}", "--noreport", *state]
-    with log.open("a", encoding="utf-8") as file:
+    with log.open("a", encoding="utf-8") as file, _terminable():
         status = subprocess.run([*command, *model.flags()], stdout=file, stderr=file).returncode
     if status:
         raise RuntimeError(f"training of {model.key} ended with status {status}: see {log}")
+
+
+@contextlib.contextmanager
+def _terminable():
+    """While the block runs SIGTERM is an exception, at which `subprocess.run` ends its child."""
+
+    def stop(number, _):
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

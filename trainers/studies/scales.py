@@ -2,8 +2,11 @@
 
 from typing import NamedTuple
 
+from seatbelt_tf import presets
 from trainers.studies.cells import Measure, Model
 
+OBJECTIVES = ("latent_kl", "output", "latent_w2")
+PARTS = ("bottom", "top", "all")
 FAST = (("preset", "fast"), ("mixed_precision", True))
 
 
@@ -23,6 +26,7 @@ class Scale(NamedTuple):
         max_evaluations: of one attack.
         images: test images for everything else.
         downstream_images: test images attacked in front of classifiers.
+        labelled_images: training and test images of classifiers, at most.
         swiss_roll_steps: training steps on the Swiss roll.
     """
 
@@ -38,6 +42,7 @@ class Scale(NamedTuple):
     max_evaluations: int
     images: int
     downstream_images: int
+    labelled_images: int
     swiss_roll_steps: int
 
 
@@ -55,6 +60,7 @@ SCALES = {
         max_evaluations=5,
         images=20,
         downstream_images=10,
+        labelled_images=200,
         swiss_roll_steps=20,
     ),
     # One layer takes 32 units: the batch is then ten times as large, which the TC estimate needs.
@@ -74,6 +80,7 @@ SCALES = {
         max_evaluations=200,
         images=500,
         downstream_images=200,
+        labelled_images=20_000,
         swiss_roll_steps=5000,
     ),
     "paper": Scale(
@@ -89,6 +96,7 @@ SCALES = {
         max_evaluations=400,
         images=2000,
         downstream_images=1000,
+        labelled_images=100_000,
         swiss_roll_steps=20000,
     ),
 }
@@ -151,6 +159,58 @@ class Zoo:
             self.hierarchical(beta, seed=seed, likelihood_from="bottom"),
             self.hierarchical(beta, seed=seed),
         )
+
+    def overlap_models(self):
+        """Of figure 2, left: a VAE, and a β-VAE and a β-TCVAE with the greatest β."""
+        beta = max(self.scale.betas)
+        return (self.single(1.0), self.single(beta, penalty="kl"), self.single(beta))
+
+    def heart_models(self):
+        """Of figure 4: β-TCVAEs and Seatbelt-VAEs with two layers, β of 1 and 2."""
+        return [
+            model
+            for beta in (1.0, 2.0)
+            for model in (self.single(beta), self.hierarchical(beta, 2))
+        ]
+
+    def downstream_models(self, seed):
+        """Of table 1: VAE, β-TCVAE and Seatbelt-VAE."""
+        beta = self.scale.beta
+        return (
+            self.single(1.0, seed),
+            self.single(beta, seed),
+            self.hierarchical(beta, seed=seed),
+        )
+
+    def clean(self):
+        """The measure of clean quality."""
+        return Measure("clean", (("images", self.scale.images),))
+
+    def overlap(self):
+        """The measure of figure 2."""
+        return Measure("overlap", (("images", self.scale.images),))
+
+    def disentanglement(self):
+        """The measure of figure E.11."""
+        return Measure("disentanglement", (("images", self.scale.images),))
+
+    def denoising(self):
+        """The measure of appendix F."""
+        scales = ("scales", presets.NOISE_SCALES)
+        return Measure("denoising", (("images", self.scale.images), scales))
+
+    def downstream(self):
+        """The measure of table 1."""
+        scale = self.scale
+        return Measure(
+            "downstream",
+            (("attacked", scale.downstream_images), ("labelled", scale.labelled_images)),
+        )
+
+    def heart_attack(self):
+        """The battery of figure 4."""
+        battery = self.attack()
+        return battery._replace(options=(*battery.options, ("hearts_only", True)))
 
     def attack(self, objective="latent_kl", layers="all", ancestors="mean"):
         """The battery of this scale."""

@@ -1,0 +1,178 @@
+"""What is measured of a trained model: every function returns a dict of arrays, to be stored.
+
+All take (model, run, config), the rest is what a `cells.Measure` names. Test images are chosen by
+fixed seeds, so that every model is measured on the same ones.
+"""
+
+import numpy as np
+
+from seatbelt_tf import attacks
+from seatbelt_tf.attacks import battery
+from seatbelt_tf.datasets import sprites
+from seatbelt_tf.evaluation import disentanglement as mig
+from seatbelt_tf.evaluation import distances, distortion, noise, robustness
+from seatbelt_tf.evaluation import downstream as classifiers
+from trainers import training
+
+CURVE_NORMS = np.linspace(0.0, 1.0, 41)
+ATTACK_SEED = 0
+SHOWN = 12
+
+
+def clean(model, run, config, images):
+    """Mean ELBO and its parts, mean squared error of the reconstruction, and what training took."""
+    found = training.validate(model, _batches(config, images))
+    test = np.concatenate(list(_batches(config, images).as_numpy_iterator()))
+    rebuilt = model.predict(test, batch_size=training.EVALUATION_BATCH, verbose=0)
+    found["squared_error"] = np.mean(np.sum(np.square(rebuilt - test), axis=(1, 2, 3)))
+    metrics = run.read_metrics()
+    return {
+        **found,
+        "training_step": metrics["step"],
+        "training_elbo": metrics["elbo"],
+        "labelled": config["training"]["steps"] * config["training"]["batch_size"],
+        "images": test[:SHOWN],
+        "reconstructions": rebuilt[:SHOWN],
+    }
+
+
+def attack(
+    model,
+    run,
+    config,
+    objective,
+    layers,
+    ancestors,
+    pairs,
+    weights,
+    max_evaluations,
+    hearts_only=False,
+):
+    """A battery's measures by pair, its curves, its diagnostics and its best attacks."""
+    images, targets = hearts(pairs) if hearts_only else training.pairs(config["data"], pairs)
+    options = {
+        "objective": objective,
+        "layers": layers,
+        "ancestors": ancestors,
+        "draws": 1 if ancestors == "fresh" else 4,
+        "max_evaluations": max_evaluations,
+        "restarts": 0,
+        "seed": ATTACK_SEED,
+    }
+    origin = {"model": run.model_digest(), "data": config["data"]["name"], "hearts": hearts_only}
+    attack_battery = battery.Battery(
+        model, images, targets, attacks.paper_weights(weights), run.attacks, options, origin
+    )
+    records = attack_battery.run(lambda _: None)
+    blending = distortion.blending_shares(attack_battery.scorer, images, targets)
+    attacked, blended = distortion.curves(records, blending, CURVE_NORMS)
+    diagnoses = attack_battery.diagnose(records)
+    far = distances.distances(model, records["adversarial"], targets[records["pair"]])
+    by_pair = {
+        name: values.reshape(pairs, weights).mean(axis=1) for name, values in far._asdict().items()
+    }
+    return {
+        **robustness.by_pair(records, blending),
+        **by_pair,
+        "curve_norms": CURVE_NORMS,
+        "attack_curves": attacked,
+        "blending_curves": blended,
+        "fired": np.array([diagnosis.name for diagnosis in diagnoses if diagnosis.fired], str),
+        **_panel(model, records, images, targets),
+    }
+
+
+def denoising(model, run, config, images, scales):  # noqa: ARG001
+    """log p(x | z), z ~ q(z | x + aε), of every image: (A, M) for the scales a."""
+    test = _images(config, images)
+    values = [noise.noisy_log_likelihood(model, test, scale) for scale in scales]
+    return {"scales": scales, "log_likelihood": np.stack(values)}
+
+
+def overlap(model, run, config, images):  # noqa: ARG001
+    """‖σ(x)‖₂ of every image by layer, and divided by √d: at most 1 for a prior's width."""
+    norms = noise.stddev_norms(model, _images(config, images))
+    return {f"layer_{layer}": values for layer, values in enumerate(norms)}
+
+
+def disentanglement(model, run, config, images):  # noqa: ARG001
+    """MIG of the posterior means of all layers, from images with their factors."""
+    test, factors = _labelled(config, "test", images)
+    latents = np.concatenate([mean for mean, _ in model.encode(test)], axis=1)
+    return {"mig": mig.mutual_information_gap(latents, factors)}
+
+
+def downstream(model, run, config, attacked, labelled):  # noqa: ARG001
+    """Which images classifiers get right, unattacked and attacked: `evaluation.downstream`."""
+    train = _labelled(config, "train", labelled)
+    found = classifiers.evaluate(
+        model, train, _labelled(config, "test", labelled), attacked=attacked
+    )
+    fields = {"rows": found.rows, "distortion_norm": found.distortion_norm}
+    for task in classifiers.TASKS:
+        fields[f"clean_{task}"] = found.correct[task]
+        fields[f"attacked_{task}"] = found.attacked_correct[task]
+    return fields
+
+
+def hearts(pairs):
+    """Pairs of a large heart in the middle that differ in rotation: two (P, 64, 64, 1)."""
+    rng = np.random.default_rng(ATTACK_SEED)
+    turns = np.stack([rng.choice(39, 2, replace=False) for _ in range(pairs)], axis=1)
+    heart = [sprites.SHAPES.index("heart"), 5]
+    return tuple(
+        sprites.render(sprites.index(np.array([[*heart, turn, 16, 16] for turn in side])))
+        .astype(np.float32)
+        .reshape(pairs, 64, 64, 1)
+        / 127.5
+        - 1
+        for side in turns
+    )
+
+
+def _panel(model, records, images, targets):
+    """Of the first pairs, the attack that closes most for a distortion of half the distance."""
+    relative = records["distortion_norm"] / records["target_distance"]
+    chosen = []
+    for pair in range(min(3, len(images))):
+        rows = np.flatnonzero(records["pair"] == pair)
+        usable = rows[relative[rows] <= 0.5]
+        shares = np.nan_to_num(records["closed_share"][usable], nan=-1.0)
+        chosen.append(usable[np.argmax(shares)] if len(usable) else rows[-1])
+    adversarial = records["adversarial"][chosen]
+    shown = slice(len(chosen))
+    return {
+        "panel_images": images[shown],
+        "panel_reconstructions": model(images[shown]).numpy(),
+        "panel_adversarial": adversarial,
+        "panel_adversarial_reconstructions": model(adversarial).numpy(),
+        "panel_targets": targets[shown],
+        "panel_target_reconstructions": model(targets[shown]).numpy(),
+        "panel_weights": records["weight"][chosen],
+        "panel_shares": records["closed_share"][chosen],
+        "panel_norms": relative[chosen],
+    }
+
+
+def _batches(config, images):
+    batches = training.data(config["data"], "test", batch_size=min(images, 100))
+    return batches.take(-(-images // 100))
+
+
+def _labelled(config, split, images):
+    """At most so many images with their labels, the same ones every time."""
+    batches = training.data(
+        config["data"], split, batch_size=100, with_labels=True, shuffle=False
+    ).take(-(-images // 100))
+    parts = list(batches.as_numpy_iterator())
+    return tuple(np.concatenate(part)[:images] for part in zip(*parts, strict=True))
+
+
+def _images(config, images):
+    return np.concatenate(list(_batches(config, images).as_numpy_iterator()))[:images]
+
+
+FUNCTIONS = {
+    function.__name__: function
+    for function in (clean, attack, denoising, overlap, disentanglement, downstream)
+}
