@@ -50,7 +50,8 @@ def main():
     program.import_tensorflow()
     from trainers import batteries
 
-    model = run.load_model()
+    # Networks may be trained in bfloat16; an attacker computes in float32.
+    model = run.load_model(dtype="float32")
     ends = batteries.pairs(config, FLAGS.data_dir, FLAGS.pairs, FLAGS.seed)
     fired = False
     for objective in FLAGS.objective:
