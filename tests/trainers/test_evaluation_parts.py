@@ -1,10 +1,13 @@
 """Parts of an evaluation: kept by model and settings, and classifiers where there are classes."""
 
+import functools
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from seatbelt_tf import SeatbeltVAE, runs
+from seatbelt_tf.evaluation import downstream
 from trainers.evaluation import output, parts
 
 
@@ -41,7 +44,8 @@ def test_a_damaged_part_is_set_aside_and_computed_again(run, damage):
     assert [path.suffix for path in sorted(run.evaluation.iterdir())] == [".damaged", ".npz"]
 
 
-def test_a_folder_with_class_subfolders_has_its_classifiers_attacked(run, tmp_path):
+def test_a_folder_with_class_subfolders_has_its_classifiers_attacked(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(downstream, "evaluate", functools.partial(downstream.evaluate, steps=5))
     rng = np.random.default_rng(0)
     for name, brightness in (("dark", 40), ("bright", 210)):
         (tmp_path / "images" / name).mkdir(parents=True)
