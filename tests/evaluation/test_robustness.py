@@ -50,4 +50,5 @@ def test_a_pair_without_a_gap_has_no_area_and_lost_attacks_do_not_count():
     without = {name for name, values in found.items() if np.isnan(values[1])}
     curve = {"attack_area", "blending_area", "area_above_blending", "norm_to_half"}
     assert without == curve | {"closed_share"}
-    assert found["loss"][1] == 2.0 and found["relative_loss"][1] == 0.5
+    assert found["loss"][1] == 2.0
+    assert found["relative_loss"][1] == 0.5

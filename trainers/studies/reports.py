@@ -56,7 +56,7 @@ def comparison(zoo, findings):
             "more than the VAE's": words(*interval(difference)),
             "attack area": words(*interval(values("attack_area"))),
             "blending area": words(*interval(values("blending_area"))),
-            "area above blending, output attack": words(
+            "area above blending, output attack (first seed)": words(
                 *interval(values("area_above_blending", output))
             ),
             "norm for half the gap": words(*interval(values("norm_to_half"))),
@@ -68,16 +68,16 @@ def comparison(zoo, findings):
             "Δ / Δ(d = 0)": words(*interval(values("relative_loss"))),
             LOSS: words(*interval(values("loss"))),
             "Δ with noise redrawn (broken)": words(*interval(values("loss", fresh))),
-            "Δ, output attack": words(*interval(values("loss", output))),
+            "Δ, output attack (first seed)": words(*interval(values("loss", output))),
             "checks that fired": _fired(findings, models, kl),
         }
         rows.append(row)
-        if areas is not None:
+        if areas is not None and np.any(np.isfinite(areas)):
             dots[member] = (*interval(areas), np.nanmean(areas, axis=1))
-            curve = values("attack_curves").mean(axis=(0, 1))
-            curves[member] = curve
             norms = values("curve_norms")[0]
-            curves[f"{member}, blending"] = values("blending_curves").mean(axis=(0, 1))
+            curves[member] = np.nanmean(values("attack_curves"), axis=(0, 1))
+            blended = np.nanmean(values("blending_curves"), axis=(0, 1))
+            curves[f"{member}, blending"] = blended
     pictures = {}
     if dots:
         pictures["areas"] = charts.panels(

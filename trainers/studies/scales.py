@@ -48,7 +48,7 @@ class Scale(NamedTuple):
 
 SCALES = {
     "smoke": Scale(
-        training={"": (*FAST, ("batch_size", 16), ("steps", 2))},
+        training={"": (*FAST, ("batch_size", 16), ("steps", 20))},
         single_dims={"": (4,)},
         seeds=(0, 1),
         betas=(1.0, 6.0),
