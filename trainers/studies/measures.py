@@ -65,18 +65,21 @@ def attack(
     )
     records = attack_battery.run(lambda _: None)
     blending = distortion.blending_shares(attack_battery.scorer, images, targets)
-    attacked, blended = distortion.curves(records, blending, CURVE_NORMS)
+    measured = robustness.by_pair(records, blending)
+    curves = np.full((2, pairs, len(CURVE_NORMS)), np.nan)
+    has_gap = np.isfinite(measured["attack_area"])
+    curves[:, has_gap] = distortion.curves(records, blending, CURVE_NORMS)
     diagnoses = attack_battery.diagnose(records)
     far = distances.distances(model, records["adversarial"], targets[records["pair"]])
     by_pair = {
         name: values.reshape(pairs, weights).mean(axis=1) for name, values in far._asdict().items()
     }
     return {
-        **robustness.by_pair(records, blending),
+        **measured,
         **by_pair,
         "curve_norms": CURVE_NORMS,
-        "attack_curves": attacked,
-        "blending_curves": blended,
+        "attack_curves": curves[0],
+        "blending_curves": curves[1],
         "fired": np.array([diagnosis.name for diagnosis in diagnoses if diagnosis.fired], str),
         **_panel(model, records, images, targets),
     }

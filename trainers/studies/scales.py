@@ -48,7 +48,7 @@ class Scale(NamedTuple):
 
 SCALES = {
     "smoke": Scale(
-        training={"": (*FAST, ("batch_size", 16), ("steps", 2))},
+        training={"": (*FAST, ("batch_size", 16), ("steps", 20))},
         single_dims={"": (4,)},
         seeds=(0, 1),
         betas=(1.0, 6.0),
@@ -63,13 +63,13 @@ SCALES = {
         labelled_images=200,
         swiss_roll_steps=20,
     ),
-    # One layer takes 32 units: the batch is then ten times as large, which the TC estimate needs.
+    # One layer takes a tenth of the batch's size in units, as the TC estimate needs.
     "cpu": Scale(
         training={
-            "": (*FAST, ("batch_size", 320), ("steps", 800)),
+            "": (*FAST, ("batch_size", 160), ("steps", 1600)),
             "cifar10": (*FAST, ("batch_size", 640), ("steps", 500)),
         },
-        single_dims={"": (32,), "cifar10": (64,)},
+        single_dims={"": (16,), "cifar10": (64,)},
         seeds=(0, 1, 2),
         betas=(1.0, 3.0, 6.0, 10.0),
         beta=6.0,
