@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seatbelt_tf import runs, tensors
+from seatbelt_tf import presets, runs, tensors
 from seatbelt_tf.evaluation import (
     disentanglement,
     distances,
@@ -20,8 +20,6 @@ from seatbelt_tf.evaluation import (
 from trainers import training
 from trainers.studies import cells
 
-# The paper's a, appendix F.
-NOISE_SCALES = (0.1, 0.5, 1.0)
 NOISY_IMAGES = 200
 TRAINING_IMAGES = 20_000
 SHOWN = 16
@@ -79,7 +77,7 @@ def clean(subject, count):
 
 def noise(subject, count, seed):
     """`noisy_log_likelihood` without noise and at the paper's scales: dict of (M,)."""
-    scales = {f"noise_{scale:g}": scale for scale in (0.0, *NOISE_SCALES)}
+    scales = {f"noise_{scale:g}": scale for scale in (0.0, *presets.NOISE_SCALES)}
     count = min(count, NOISY_IMAGES)
 
     def compute():
