@@ -5,32 +5,34 @@ fixed seeds, so that every model is measured on the same ones.
 """
 
 import numpy as np
+import tensorflow as tf
 
-from seatbelt_tf import attacks
-from seatbelt_tf.attacks import battery
 from seatbelt_tf.datasets import sprites
 from seatbelt_tf.evaluation import disentanglement as mig
 from seatbelt_tf.evaluation import distances, distortion, noise, robustness
 from seatbelt_tf.evaluation import downstream as classifiers
-from trainers import training
+from seatbelt_tf.evaluation.batches import in_batches
+from trainers import batteries, training
+from trainers.evaluation import parts
 
 CURVE_NORMS = np.linspace(0.0, 1.0, 41)
-ATTACK_SEED = 0
+SEED = 0
 SHOWN = 12
 
 
 def clean(model, run, config, images):
     """Mean ELBO and its parts, mean squared error of the reconstruction, and what training took."""
-    found = training.validate(model, _batches(config, images))
-    test = np.concatenate(list(_batches(config, images).as_numpy_iterator()))
-    rebuilt = model.predict(test, batch_size=training.EVALUATION_BATCH, verbose=0)
+    test, _ = parts.load_images(config["data"], "test", images)
+    batches = tf.data.Dataset.from_tensor_slices(test).batch(training.EVALUATION_BATCH)
+    found = training.validate(model, batches)
+    rebuilt = in_batches(model, test)
     found["squared_error"] = np.mean(np.sum(np.square(rebuilt - test), axis=(1, 2, 3)))
     metrics = run.read_metrics()
     return {
         **found,
         "training_step": metrics["step"],
         "training_elbo": metrics["elbo"],
-        "labelled": config["training"]["steps"] * config["training"]["batch_size"],
+        "training_images": config["training"]["steps"] * config["training"]["batch_size"],
         "images": test[:SHOWN],
         "reconstructions": rebuilt[:SHOWN],
     }
@@ -49,7 +51,8 @@ def attack(
     hearts_only=False,
 ):
     """A battery's measures by pair, its curves, its diagnostics and its best attacks."""
-    images, targets = hearts(pairs) if hearts_only else training.pairs(config["data"], pairs)
+    ends = hearts(pairs) if hearts_only else batteries.pairs(config, None, pairs, SEED)
+    images, targets = ends
     options = {
         "objective": objective,
         "layers": layers,
@@ -57,14 +60,12 @@ def attack(
         "draws": 1 if ancestors == "fresh" else 4,
         "max_evaluations": max_evaluations,
         "restarts": 0,
-        "seed": ATTACK_SEED,
+        "seed": SEED,
     }
-    origin = {"model": run.model_digest(), "data": config["data"]["name"], "hearts": hearts_only}
-    attack_battery = battery.Battery(
-        model, images, targets, attacks.paper_weights(weights), run.attacks, options, origin
-    )
+    described = {**config, "data": {**config["data"], "hearts": hearts_only}}
+    attack_battery = batteries.open_battery(run, described, model, ends, weights, options)
     records = attack_battery.run(lambda _: None)
-    blending = distortion.blending_shares(attack_battery.scorer, images, targets)
+    blending = batteries.blending_shares(attack_battery)
     measured = robustness.by_pair(records, blending)
     curves = np.full((2, pairs, len(CURVE_NORMS)), np.nan)
     has_gap = np.isfinite(measured["attack_area"])
@@ -87,29 +88,33 @@ def attack(
 
 def denoising(model, run, config, images, scales):  # noqa: ARG001
     """log p(x | z), z ~ q(z | x + aε), of every image: (A, M) for the scales a."""
-    test = _images(config, images)
+    test, _ = parts.load_images(config["data"], "test", images)
     values = [noise.noisy_log_likelihood(model, test, scale) for scale in scales]
     return {"scales": scales, "log_likelihood": np.stack(values)}
 
 
 def overlap(model, run, config, images):  # noqa: ARG001
     """‖σ(x)‖₂ of every image by layer, and divided by √d: at most 1 for a prior's width."""
-    norms = noise.stddev_norms(model, _images(config, images))
+    test, _ = parts.load_images(config["data"], "test", images)
+    norms = noise.stddev_norms(model, test)
     return {f"layer_{layer}": values for layer, values in enumerate(norms)}
 
 
 def disentanglement(model, run, config, images):  # noqa: ARG001
     """MIG of the posterior means of all layers, from images with their factors."""
-    test, factors = _labelled(config, "test", images)
-    latents = np.concatenate([mean for mean, _ in model.encode(test)], axis=1)
+    test, factors = parts.load_images(config["data"], "test", images, with_labels=True)
+    latents = classifiers.latents(model, test)
     return {"mig": mig.mutual_information_gap(latents, factors)}
 
 
 def downstream(model, run, config, attacked, labelled):  # noqa: ARG001
     """Which images classifiers get right, unattacked and attacked: `evaluation.downstream`."""
-    train = _labelled(config, "train", labelled)
+    train = parts.load_images(config["data"], "train", labelled, with_labels=True)
     found = classifiers.evaluate(
-        model, train, _labelled(config, "test", labelled), attacked=attacked
+        model,
+        train,
+        parts.load_images(config["data"], "test", labelled, with_labels=True),
+        attacked=attacked,
     )
     fields = {"rows": found.rows, "distortion_norm": found.distortion_norm}
     for task in classifiers.TASKS:
@@ -120,7 +125,7 @@ def downstream(model, run, config, attacked, labelled):  # noqa: ARG001
 
 def hearts(pairs):
     """Pairs of a large heart in the middle that differ in rotation: two (P, 64, 64, 1)."""
-    rng = np.random.default_rng(ATTACK_SEED)
+    rng = np.random.default_rng(SEED)
     turns = np.stack([rng.choice(39, 2, replace=False) for _ in range(pairs)], axis=1)
     heart = [sprites.SHAPES.index("heart"), 5]
     return tuple(
@@ -160,19 +165,6 @@ def _panel(model, records, images, targets):
 def _batches(config, images):
     batches = training.data(config["data"], "test", batch_size=min(images, 100))
     return batches.take(-(-images // 100))
-
-
-def _labelled(config, split, images):
-    """At most so many images with their labels, the same ones every time."""
-    batches = training.data(
-        config["data"], split, batch_size=100, with_labels=True, shuffle=False
-    ).take(-(-images // 100))
-    parts = list(batches.as_numpy_iterator())
-    return tuple(np.concatenate(part)[:images] for part in zip(*parts, strict=True))
-
-
-def _images(config, images):
-    return np.concatenate(list(_batches(config, images).as_numpy_iterator()))[:images]
 
 
 FUNCTIONS = {
