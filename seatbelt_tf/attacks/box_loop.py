@@ -210,17 +210,8 @@ def _round(problem, items):
     progress = finite & (is_first | lower_value | (norm < _NORM_PROGRESS * items.reference_norm))
     idle = tf.where(progress, 0, items.idle + 1)
 
-    column = accepted[:, None]
-    memory = curvature.remember(
-        items.curvature,
-        accepted & ~is_first,
-        trial - items.position,
-        gradient - items.gradient,
-        tf.where(column, gradient, items.gradient),
-    )
     stuck = (failed & (items.curvature.count == 0)) | (running & (idle >= 2 * _PATIENCE))
     restarted = (failed & ~stuck) | (accepted & (idle == _PATIENCE))
-    memory = curvature.forget(memory, restarted)
 
     status = items.status
     status = tf.where(stuck, int(Status.LINE_SEARCH_FAILED), status)
@@ -230,6 +221,7 @@ def _round(problem, items):
     status = tf.where(is_optimal, at_start, status)
     status = tf.where(running & is_first & ~finite, int(Status.NOT_FINITE), status)
 
+    column = accepted[:, None]
     moved = items._replace(
         status=status,
         position=tf.where(column, trial, items.position),
@@ -245,31 +237,46 @@ def _round(problem, items):
             progress, tf.minimum(norm, items.reference_norm), items.reference_norm
         ),
         search=search,
-        curvature=memory,
     )
-    return _turn(moved, accepted | restarted, accepted & is_first)
+    return _turn(items, moved, accepted | restarted, restarted, accepted & is_first)
 
 
-def _turn(items, turning, is_first):
-    """New directions and line searches for the items `turning`, (n,) bool."""
-    position, gradient, memory = items.position, items.gradient, items.curvature
-    # Before any curvature is known the first step is -g / |P(x - g) - x|.
-    length = tf.sqrt(_dot(*[_projected(position, gradient, items)] * 2))
-    memory = memory._replace(theta=tf.where(is_first, length, memory.theta))
+def _turn(before, items, turning, restarted, is_first):
+    """New directions and line searches for the items `turning`, (n,) bool.
 
-    held = box.is_held(position, gradient, items.lower, items.upper)
-    step = curvature.propose(memory, ~held)
-    target = tf.clip_by_value(position + step, items.lower, items.upper)
-    slope = _dot(gradient, target - position)
+    restarted, is_first: (n,) bool, those that forget their pairs and those that have none yet.
+    """
+    position, gradient, lower, upper = items.position, items.gradient, items.lower, items.upper
+    held = box.is_held(position, gradient, lower, upper)
+    free_gradient = tf.where(held, tf.zeros_like(gradient), gradient)
+    step = position - before.position
+    # The first gradient is no change of gradient.
+    change = tf.where(step == 0.0, tf.zeros_like(gradient), gradient - before.gradient)
+    memory, products = curvature.learn(items.curvature, step, change, free_gradient)
+    memory = curvature.forget(memory, restarted)
+    step = curvature.propose(memory, products, free_gradient)
 
+    def aim(step):
+        target = tf.where(held, position, tf.clip_by_value(position + step, lower, upper))
+        return target, _dot(gradient, target - position)
+
+    target, slope = aim(step)
     # Cut at the bounds, a descent direction may ascend: the projected gradient never does.
-    ascends = turning & ~(slope < 0.0)
-    memory = curvature.forget(memory, ascends)
-    steepest = -gradient / tf.cast(memory.theta, gradient.dtype)[:, None]
-    step = tf.where(ascends[:, None], steepest, step)
-    target = tf.clip_by_value(position + step, items.lower, items.upper)
-    slope = _dot(gradient, target - position)
-    is_cut = tf.reduce_any(target != position + step, -1)
+    ascends = turning & (is_first | ~(slope < 0.0))
+
+    def steepest():
+        # Before any curvature is known the first step is -g / |P(x - g) - x|.
+        length = tf.sqrt(_dot(*[box.projected_step(position, gradient, lower, upper)] * 2))
+        theta = tf.where(is_first, length, memory.theta)
+        steepest = -free_gradient / tf.cast(theta, gradient.dtype)[:, None]
+        new_step = tf.where(ascends[:, None], steepest, step)
+        return new_step, *aim(new_step), theta
+
+    step, target, slope, theta = tf.cond(
+        tf.reduce_any(ascends), steepest, lambda: (step, target, slope, memory.theta)
+    )
+    memory = curvature.forget(memory, ascends)._replace(theta=theta)
+    is_cut = tf.reduce_any((target != position + step) & ~held, -1)
 
     begun = line_search.begin(items.value, slope)
     longest = tf.where(is_cut, tf.ones_like(slope), float("inf"))

@@ -1,19 +1,16 @@
 """Limited memory of curvature, one an item, and the step it proposes on the free coordinates.
 
-The last m pairs s = x' - x, y = g' - g define the BFGS matrix B = theta I - W M W' with
-W = [Y, theta S] (Byrd, Nocedal and Schnabel 1994, theorem 2.3). Coordinates held at a bound must
-not take part in a step, yet what they did while they were free must stay in the model, so the step
-solves B_FF p = -g_F with the block of B on the free set F, as the subspace minimisation of L-BFGS-B
-does (Byrd, Lu, Nocedal and Zhu 1995, section 5), by Sherman, Morrison and Woodbury. With A the
-other coordinates, D and L the diagonal and the part of S'Y whose s is newer than y, R = S_F'Y_F
-where s is no newer, and L_A the part of S_A'Y_A where s is newer:
+The last m pairs s = x' - x, y = g' - g, oldest first the columns of S and Y, define the inverse
+BFGS matrix (Byrd, Nocedal and Schnabel 1994, theorem 2.2). With R the upper triangle of S'Y, D its
+diagonal and g_F the gradient on the free coordinates, 0 on those held at a bound,
 
-    P = D + Y_F'Y_F / theta,   Q = L_A - R,   C = theta S_A'S_A + Q P^-1 Q',
-    v = C^-1 (theta S'g_F + Q P^-1 Y'g_F),   u = P^-1 (Q'v - Y'g_F),
-    p = -(g_F / theta + Y_F u / theta^2 + S_F v / theta).
+    w = R^-1 S'g_F,   a = R^-T (D w + (Y'Y w - Y'g_F) / theta),
+    p = -(g_F / theta + S a - Y w / theta), then 0 on the held coordinates.
 
-All of it is one batched matrix product a step and two m x m solves an item. Splitting products
-over F and A rather than subtracting one from the other keeps the cancellation out of float32.
+Two passes over the memory a step, one for products with the newest y and with g_F, one for the sum:
+R and Y'Y are kept and get one row and column a pair. The matrix on the free coordinates alone is
+positive definite like the whole, so p descends. A held coordinate that does not move teaches
+nothing about the free ones: its y is stored as 0.
 """
 
 from typing import NamedTuple
@@ -25,23 +22,23 @@ import tensorflow as tf
 # the rounding of longer sums.
 _BLOCK = 1024
 _LARGEST = 1e30
-_JITTER = 1e-13
 
 
 class Curvature(NamedTuple):
-    """Pairs of n items, m slots each, as circular buffers.
+    """Pairs of n items, m + 1 slots each: one is free for the next pair.
 
-    vectors: (n * blocks * 2 (m + 1), D / blocks), for each item and block of coordinates m steps,
-    a row of zeros, m changes and the item's current gradient, so that one matrix product serves
-    pairs and gradient. next_slot, count: (n,) int32. theta: (n,) float64, y'y / s'y of the last
-    pair. own: (n, m) float64, s'y of every slot.
+    vectors: (n * blocks * 2 (m + 1), D / blocks), for each item and block of coordinates m + 1
+    steps and m + 1 changes, circular buffers. free_slot, count: (n,) int32. theta: (n,) float64,
+    y'y / s'y of the last pair. mixed, changes: (n, m, m) float64, S'Y above and on the diagonal,
+    and Y'Y, oldest pair first.
     """
 
     vectors: tf.Tensor
-    next_slot: tf.Tensor
+    free_slot: tf.Tensor
     count: tf.Tensor
     theta: tf.Tensor
-    own: tf.Tensor
+    mixed: tf.Tensor
+    changes: tf.Tensor
 
 
 def _blocks(dimension):
@@ -49,12 +46,13 @@ def _blocks(dimension):
 
 
 def _split(vectors):
-    """(n, D) -> (n * blocks, ceil(D / blocks)), zeros at the end."""
+    """(n, D) -> (n, blocks, ceil(D / blocks)), zeros at the end."""
     dimension = vectors.shape[1]
     blocks = _blocks(dimension)
     width = -(-dimension // blocks)
-    vectors = tf.pad(vectors, [[0, 0], [0, blocks * width - dimension]])
-    return tf.reshape(vectors, [-1, width])
+    if blocks * width > dimension:
+        vectors = tf.pad(vectors, [[0, 0], [0, blocks * width - dimension]])
+    return tf.reshape(vectors, [-1, blocks, width])
 
 
 def empty(items, memory, dimension, dtype):
@@ -62,12 +60,13 @@ def empty(items, memory, dimension, dtype):
     blocks = _blocks(dimension)
     shape = [items * blocks * 2 * (memory + 1), -(-dimension // blocks)]
     return Curvature(
-        # Not tf.zeros: that may become a constant of the graph, and `remember` writes in place.
+        # Not tf.zeros: that may become a constant of the graph, and `learn` writes in place.
         vectors=tf.raw_ops.Empty(shape=tf.stack(shape), dtype=dtype, init=True),
-        next_slot=tf.zeros([items], tf.int32),
+        free_slot=tf.zeros([items], tf.int32),
         count=tf.zeros([items], tf.int32),
         theta=tf.ones([items], tf.float64),
-        own=tf.zeros([items, memory], tf.float64),
+        mixed=tf.zeros([items, memory, memory], tf.float64),
+        changes=tf.zeros([items, memory, memory], tf.float64),
     )
 
 
@@ -81,126 +80,99 @@ def take(curvature, rows):
     return Curvature(tf.reshape(grouped, [-1, width]), *small)
 
 
-def remember(curvature, moved, step, change, gradient):
-    """Stores the gradient, and for the items `moved` the pair if its curvature is positive.
-
-    moved: (n,) bool; step, change, gradient: (n, D). Both members of a pair are divided by the
-    length of the step, which leaves B as it is and keeps the products in range.
-    """
-    memory = curvature.own.shape[1]
-    squared = tf.cast(tf.reduce_sum(step * step, -1), tf.float64)
-    inverse = tf.math.rsqrt(tf.where(squared > 0.0, squared, 1.0))
-    own = tf.cast(tf.reduce_sum(step * change, -1), tf.float64) * inverse**2
-    largest = tf.cast(tf.reduce_sum(change * change, -1), tf.float64) * inverse**2
-    # Less than this is rounding of the gradients, not curvature.
-    least = np.finfo(step.dtype.as_numpy_dtype).eps * tf.sqrt(largest)
-    kept = moved & (squared > 0.0) & (own > least) & (largest < _LARGEST)
-
-    factor = tf.cast(tf.where(kept, inverse, 0.0), step.dtype)[:, None]
-    step = tf.where(kept[:, None], step * factor, tf.zeros_like(step))
-    # An item without a new pair writes zeros and its gradient where these stand anyway.
-    change = tf.where(kept[:, None], change * factor, gradient)
-    blocks = _blocks(step.shape[1])
-    first = tf.range(tf.shape(step)[0] * blocks) * (2 * (memory + 1))
-    slot = first + tf.repeat(tf.where(kept, curvature.next_slot, memory), blocks)
-    # tf.tensor_scatter_nd_update would copy the whole memory, hundreds of megabytes, every time.
-    # In place is safe: nothing reads the tensor from before the update.
-    vectors = tf.raw_ops.InplaceUpdate(
-        x=curvature.vectors,
-        i=tf.concat([slot, slot + memory + 1, first + 2 * memory + 1], 0),
-        v=tf.concat([_split(step), _split(change), _split(gradient)], 0),
-    )
-    here = kept[:, None] & (tf.range(memory) == curvature.next_slot[:, None])
-    return Curvature(
-        vectors,
-        tf.where(kept, (curvature.next_slot + 1) % memory, curvature.next_slot),
-        tf.where(kept, tf.minimum(curvature.count + 1, memory), curvature.count),
-        tf.where(kept, largest / tf.where(kept, own, 1.0), curvature.theta),
-        tf.where(here, own[:, None], curvature.own),
-    )
-
-
 def forget(curvature, which):
     """Drops all pairs of the items `which`, (n,) bool; theta stays."""
     return curvature._replace(count=tf.where(which, 0, curvature.count))
 
 
-def propose(curvature, free):
-    """The step p of the module's docstring: (n, D), 0 outside the free set.
+def learn(curvature, step, change, gradient):
+    """Takes a pair an item if its curvature is positive.
 
-    free: (n, D) bool. The gradient is the one last given to `remember`.
+    step, change: (n, D), finite, 0 for items without a new pair; gradient: (n, D), g_F. Returns the
+    memory and the products S'g_F and Y'g_F, (n, 2 m) float64, oldest pair first.
     """
-    vectors, theta = curvature.vectors, curvature.theta[:, None]
-    memory, dimension = curvature.own.shape[1], free.shape[1]
-    blocks = _blocks(dimension)
-    lines, width = 2 * (memory + 1), vectors.shape[1]
-    items = tf.shape(free)[0]
-
-    free = tf.cast(free, vectors.dtype)
-    masks = tf.stack([_split(1.0 - free), _split(free)], 1)[:, :, None]
-    masked = tf.reshape(vectors, [items * blocks, 2, memory + 1, width]) * masks
-    vectors = tf.reshape(vectors, [items * blocks, lines, width])
-    products = tf.matmul(
-        tf.reshape(masked, [items * blocks, lines, width]), vectors, transpose_b=True
-    )
-    products = tf.reshape(products, [items, blocks, lines, lines])
+    memory, (_, blocks, width) = curvature.mixed.shape[1], (parts := _split(step)).shape
+    slots = memory + 1
+    first = tf.range(tf.shape(step)[0] * blocks) * (2 * slots)
+    line = first + tf.repeat(curvature.free_slot, blocks)
+    change = _split(change)
+    # tf.tensor_scatter_nd_update would copy the whole memory, hundreds of megabytes, every time.
+    # In place is safe: nothing reads the tensor from before the update.
+    vectors = curvature.vectors
+    for lines, pairs in ((line, parts), (line + slots, change)):
+        vectors = tf.raw_ops.InplaceUpdate(x=vectors, i=lines, v=tf.reshape(pairs, [-1, width]))
+    probes = tf.stack([change, _split(gradient)], 2)
+    products = tf.matmul(probes, _grouped(vectors, blocks, slots), transpose_b=True)
     products = tf.reduce_sum(tf.cast(products, tf.float64), 1)
 
-    age = tf.range(memory)
-    order = (curvature.next_slot[:, None] - 1 - age) % memory
-    gradient_line = tf.fill([items, 1], 2 * memory + 1)
-    lines_by_age = tf.concat([order, order + memory + 1, gradient_line], 1)
-    products = tf.gather(products, lines_by_age, batch_dims=1)
-    products = tf.gather(products, lines_by_age, axis=2, batch_dims=1)
-    used = age < curvature.count[:, None]
-    own = tf.gather(curvature.own, order, batch_dims=1)
-    u, v = _solve(products, used, own, theta)
+    squared = tf.cast(tf.reduce_sum(step * step, -1), tf.float64)
+    own, largest = (
+        tf.gather(products[:, 0], curvature.free_slot + offset, batch_dims=1)
+        for offset in (0, slots)
+    )
+    # Less than this is rounding of the gradients, not curvature.
+    least = np.finfo(step.dtype.as_numpy_dtype).eps * tf.sqrt(largest * squared)
+    kept = (own > least) & (largest < _LARGEST * squared)
+    free_slot = tf.where(kept, (curvature.free_slot + 1) % slots, curvature.free_slot)
+    by_age = (free_slot[:, None] + 1 + tf.range(memory)) % slots
+    by_age = tf.concat([by_age, by_age + slots], 1)
+    products = tf.gather(products, by_age, axis=2, batch_dims=1)
+    return (
+        Curvature(
+            vectors,
+            free_slot,
+            tf.where(kept, tf.minimum(curvature.count + 1, memory), curvature.count),
+            tf.where(kept, largest / tf.where(kept, own, 1.0), curvature.theta),
+            _append(curvature.mixed, kept, products[:, 0, :memory], is_symmetric=False),
+            _append(curvature.changes, kept, products[:, 0, memory:], is_symmetric=True),
+        ),
+        products[:, 1],
+    )
 
-    slot_age = (curvature.next_slot[:, None] - 1 - age) % memory
-    u, v = (tf.gather(part, slot_age, batch_dims=1) for part in (u, v))
-    weights = tf.concat([v / theta, tf.zeros_like(theta), u / theta**2, 1.0 / theta], 1)
-    weights = tf.repeat(tf.cast(weights, vectors.dtype), blocks, axis=0)
-    combined = tf.reshape(tf.matmul(weights[:, None], vectors), [items, blocks * width])
-    return -combined[:, :dimension] * free
+
+def _grouped(vectors, blocks, slots):
+    return tf.reshape(vectors, [-1, blocks, 2 * slots, vectors.shape[1]])
 
 
-def _solve(products, used, own, theta):
-    """u and v of the module's docstring, (n, m), newest pair first, 0 where no pair is used.
+def propose(curvature, products, gradient):
+    """The step p of the module's docstring before it is set to 0 on the held coordinates: (n, D).
 
-    products: (n, 2 m + 1, 2 m + 1), of S_A, Y_F and g_F with S, Y and g.
+    products: what `learn` returned; gradient: (n, D), g_F.
     """
-    memory = used.shape[1]
-    steps, changes = slice(memory), slice(memory, 2 * memory)
-    identity = tf.eye(memory, dtype=tf.float64)
+    dimension, memory = gradient.shape[1], curvature.mixed.shape[1]
+    blocks, slots = _blocks(dimension), memory + 1
+    weights = _weights(curvature, products[:, :memory], products[:, memory:])
+    # The free slot comes last.
+    age = (tf.range(slots) - curvature.free_slot[:, None] - 1) % slots
+    weights = tf.pad(tf.reshape(weights, [-1, 2, memory]), [[0, 0], [0, 0], [0, 1]])
+    weights = tf.gather(weights, age, axis=2, batch_dims=1)
+    weights = tf.cast(tf.reshape(weights, [-1, 1, 1, 2 * slots]), gradient.dtype)
+    weights = tf.repeat(weights, blocks, axis=1)
+    combined = tf.matmul(weights, _grouped(curvature.vectors, blocks, slots))
+    width = combined.shape[3]
+    combined = tf.reshape(combined, [-1, blocks * width])[:, :dimension]
+    return combined - gradient / tf.cast(curvature.theta, gradient.dtype)[:, None]
+
+
+def _append(matrices, kept, column, is_symmetric):
+    """The matrices of the items `kept` without their first row and column and with a new last."""
+    row = column[:, None, :-1] if is_symmetric else tf.zeros_like(column[:, None, :-1])
+    appended = tf.concat([matrices[:, 1:, 1:], row], 1)
+    appended = tf.concat([appended, column[:, :, None]], 2)
+    return tf.where(kept[:, None, None], appended, matrices)
+
+
+def _weights(curvature, along_steps, along_changes):
+    """(n, 2 m): -a and w / theta of the module's docstring, oldest first, 0 where unused."""
+    memory = along_steps.shape[1]
+    used = tf.range(memory) >= memory - curvature.count[:, None]
     both = used[:, :, None] & used[:, None, :]
-    held_steps = tf.where(both, products[:, steps, steps], 0.0) * theta[..., None]
-    held_mixed = tf.linalg.set_diag(products[:, steps, changes], tf.zeros_like(own))
-    free_mixed = tf.linalg.matrix_transpose(products[:, changes, steps])
-    free_changes = products[:, changes, changes] / theta[..., None]
-    P = tf.where(both, free_changes + tf.linalg.diag(own), identity)
-    Q = tf.linalg.band_part(held_mixed, 0, -1) - tf.linalg.band_part(free_mixed, -1, 0)
-    Q = tf.where(both, Q, 0.0)
-    along_steps = tf.where(used, theta * products[:, -1, steps], 0.0)[..., None]
-    along_changes = tf.where(used, products[:, -1, changes], 0.0)[..., None]
-
-    P = _regular(P)
-    right = tf.concat([tf.linalg.matrix_transpose(Q), along_changes], 2)
-    solved = tf.linalg.solve(P, tf.where(tf.math.is_finite(right), right, 0.0))
-    back, changes_solved = solved[:, :, :memory], solved[:, :, memory:]
-    C = held_steps + tf.matmul(Q, back) + tf.linalg.diag(tf.cast(~used, tf.float64))
-    right = along_steps + tf.matmul(Q, changes_solved)
-    v = tf.linalg.solve(_regular(C), tf.where(tf.math.is_finite(right), right, 0.0))
-    u = tf.matmul(back, v) - changes_solved
-    return u[..., 0], v[..., 0]
-
-
-def _regular(matrices):
-    """The same positive definite matrices, the identity for one that is not.
-
-    tf.linalg.solve raises for the whole batch when one matrix is singular.
-    """
-    diagonal = tf.linalg.diag_part(matrices)
-    regular = tf.reduce_all(tf.math.is_finite(matrices), [1, 2]) & tf.reduce_all(diagonal > 0, 1)
-    size = diagonal.shape[1]
-    jittered = matrices + _JITTER * tf.linalg.diag(diagonal)
-    return tf.where(regular[:, None, None], jittered, tf.eye(size, dtype=matrices.dtype))
+    theta = curvature.theta[:, None]
+    along_steps, along_changes = (tf.where(used, v, 0.0) for v in (along_steps, along_changes))
+    own = tf.where(used, tf.linalg.diag_part(curvature.mixed), 1.0)
+    triangle = tf.linalg.set_diag(tf.where(both, curvature.mixed, 0.0), own)
+    changes = tf.where(both, curvature.changes, 0.0)
+    w = tf.linalg.triangular_solve(triangle, along_steps[..., None], lower=False)
+    right = own * w[..., 0] + (tf.matmul(changes, w)[..., 0] - along_changes) / theta
+    a = tf.linalg.triangular_solve(triangle, right[..., None], lower=False, adjoint=True)
+    return tf.concat([-a[..., 0], w[..., 0] / theta], 1)
