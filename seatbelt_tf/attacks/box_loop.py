@@ -193,7 +193,8 @@ def _round(problem, items):
     norm = _projected_norm(trial, gradient, items)
     finite = tf.math.is_finite(value) & tf.reduce_all(tf.math.is_finite(gradient), -1)
     moving = (step <= 1.0) | (unclipped == trial)
-    slope = _dot(gradient, tf.where(moving, direction, tf.zeros_like(direction)))
+    slope = tf.where(moving, gradient * direction, tf.cast(0.0, dtype))
+    slope = tf.cast(tf.reduce_sum(slope, -1), tf.float64)
     accepted, failed, search = line_search.advance(
         items.search, tf.where(finite, value, float("inf")), slope, items.longest, rounding
     )
@@ -248,19 +249,21 @@ def _turn(before, items, turning, restarted, is_first):
     """
     position, gradient, lower, upper = items.position, items.gradient, items.lower, items.upper
     held = box.is_held(position, gradient, lower, upper)
-    free_gradient = tf.where(held, tf.zeros_like(gradient), gradient)
+    nothing = tf.cast(0.0, gradient.dtype)
+    free_gradient = tf.where(held, nothing, gradient)
     step = position - before.position
-    # The first gradient is no change of gradient.
-    change = tf.where(step == 0.0, tf.zeros_like(gradient), gradient - before.gradient)
-    memory, products = curvature.learn(items.curvature, step, change, free_gradient)
+    change = gradient - before.gradient
+    memory, products = curvature.learn(items.curvature, step, change, held, free_gradient)
     memory = curvature.forget(memory, restarted)
-    step = curvature.propose(memory, products, free_gradient)
+    step = tf.where(held, nothing, curvature.propose(memory, products, free_gradient, held))
 
     def aim(step):
-        target = tf.where(held, position, tf.clip_by_value(position + step, lower, upper))
-        return target, _dot(gradient, target - position)
+        unclipped = position + step
+        target = tf.clip_by_value(unclipped, lower, upper)
+        is_cut = tf.reduce_any(target != unclipped, -1)
+        return target, _dot(gradient, target - position), is_cut
 
-    target, slope = aim(step)
+    target, slope, is_cut = aim(step)
     # Cut at the bounds, a descent direction may ascend: the projected gradient never does.
     ascends = turning & (is_first | ~(slope < 0.0))
 
@@ -269,14 +272,12 @@ def _turn(before, items, turning, restarted, is_first):
         length = tf.sqrt(_dot(*[box.projected_step(position, gradient, lower, upper)] * 2))
         theta = tf.where(is_first, length, memory.theta)
         steepest = -free_gradient / tf.cast(theta, gradient.dtype)[:, None]
-        new_step = tf.where(ascends[:, None], steepest, step)
-        return new_step, *aim(new_step), theta
+        return *aim(tf.where(ascends[:, None], steepest, step)), theta
 
-    step, target, slope, theta = tf.cond(
-        tf.reduce_any(ascends), steepest, lambda: (step, target, slope, memory.theta)
+    target, slope, is_cut, theta = tf.cond(
+        tf.reduce_any(ascends), steepest, lambda: (target, slope, is_cut, memory.theta)
     )
     memory = curvature.forget(memory, ascends)._replace(theta=theta)
-    is_cut = tf.reduce_any((target != position + step) & ~held, -1)
 
     begun = line_search.begin(items.value, slope)
     longest = tf.where(is_cut, tf.ones_like(slope), float("inf"))

@@ -1,16 +1,21 @@
 """Limited memory of curvature, one an item, and the step it proposes on the free coordinates.
 
-The last m pairs s = x' - x, y = g' - g, oldest first the columns of S and Y, define the inverse
-BFGS matrix (Byrd, Nocedal and Schnabel 1994, theorem 2.2). With R the upper triangle of S'Y, D its
-diagonal and g_F the gradient on the free coordinates, 0 on those held at a bound,
+The last m pairs s = x' - x, y = g' - g, oldest first the columns of S and Y, define the BFGS matrix
+B and its inverse (Byrd, Nocedal and Schnabel 1994, theorems 2.2 and 2.3). Coordinates held at a
+bound must not take part in a step, yet what they did while they were free must stay in the model,
+so the step solves B_FF p = -g_F with the block of B on the free set F, as the subspace minimisation
+of L-BFGS-B does (Byrd, Lu, Nocedal and Zhu 1995, section 5). With A the other coordinates, R the
+upper triangle of S'Y and D its diagonal, p is 0 on A for the multipliers that the inverse needs:
 
-    w = R^-1 S'g_F,   a = R^-T (D w + (Y'Y w - Y'g_F) / theta),
-    p = -(g_F / theta + S a - Y w / theta), then 0 on the held coordinates.
+    | S_A'S_A            S_A'Y_A - R           | |u|             |S'g_F|
+    | (S_A'Y_A - R)'    -theta D - Y'Y + Y_A'Y_A | |v| = 1 / theta |Y'g_F|,
 
-Two passes over the memory a step, one for products with the newest y and with g_F, one for the sum:
-R and Y'Y are kept and get one row and column a pair. The matrix on the free coordinates alone is
-positive definite like the whole, so p descends. A held coordinate that does not move teaches
-nothing about the free ones: its y is stored as 0.
+    p = -(g_F / theta + S u + Y v) on F.
+
+R and Y'Y are kept and get one row and column a pair, so a step reads the memory twice, for products
+with the newest y and g_F and for the sum, and its columns in A once more. Most of those are 0, for
+the pair of a coordinate that is held and did not move is stored as 0. Of more than _MOST_HELD of them the others are taken for free here and are cut
+off p afterwards: that block of a positive definite matrix is positive definite too, so p descends.
 """
 
 from typing import NamedTuple
@@ -22,6 +27,8 @@ import tensorflow as tf
 # the rounding of longer sums.
 _BLOCK = 1024
 _LARGEST = 1e30
+_JITTER = 1e-13
+_MOST_HELD = 64
 
 
 class Curvature(NamedTuple):
@@ -30,7 +37,8 @@ class Curvature(NamedTuple):
     vectors: (n * blocks * 2 (m + 1), D / blocks), for each item and block of coordinates m + 1
     steps and m + 1 changes, circular buffers. free_slot, count: (n,) int32. theta: (n,) float64,
     y'y / s'y of the last pair. mixed, changes: (n, m, m) float64, S'Y above and on the diagonal,
-    and Y'Y, oldest pair first.
+    and Y'Y, oldest pair first. rest: (n, D), pairs taken since one had a change
+    there.
     """
 
     vectors: tf.Tensor
@@ -39,6 +47,7 @@ class Curvature(NamedTuple):
     theta: tf.Tensor
     mixed: tf.Tensor
     changes: tf.Tensor
+    rest: tf.Tensor
 
 
 def _blocks(dimension):
@@ -67,6 +76,7 @@ def empty(items, memory, dimension, dtype):
         theta=tf.ones([items], tf.float64),
         mixed=tf.zeros([items, memory, memory], tf.float64),
         changes=tf.zeros([items, memory, memory], tf.float64),
+        rest=tf.fill([items, dimension], tf.cast(memory, dtype)),
     )
 
 
@@ -85,31 +95,30 @@ def forget(curvature, which):
     return curvature._replace(count=tf.where(which, 0, curvature.count))
 
 
-def learn(curvature, step, change, gradient):
+def learn(curvature, step, change, held, gradient):
     """Takes a pair an item if its curvature is positive.
 
-    step, change: (n, D), finite, 0 for items without a new pair; gradient: (n, D), g_F. Returns the
-    memory and the products S'g_F and Y'g_F, (n, 2 m) float64, oldest pair first.
+    step, change: (n, D), finite, 0 for items without a new pair; held: (n, D) bool; gradient:
+    (n, D), g_F. Returns the memory and the products S'g_F and Y'g_F, (n, 2 m) float64, oldest pair
+    first.
     """
     memory, (_, blocks, width) = curvature.mixed.shape[1], (parts := _split(step)).shape
     slots = memory + 1
     first = tf.range(tf.shape(step)[0] * blocks) * (2 * slots)
     line = first + tf.repeat(curvature.free_slot, blocks)
-    change = _split(change)
+    stored = tf.where((step == 0.0) & held, tf.cast(0.0, change.dtype), change)
+    stored_parts = _split(stored)
     # tf.tensor_scatter_nd_update would copy the whole memory, hundreds of megabytes, every time.
     # In place is safe: nothing reads the tensor from before the update.
     vectors = curvature.vectors
-    for lines, pairs in ((line, parts), (line + slots, change)):
+    for lines, pairs in ((line, parts), (line + slots, stored_parts)):
         vectors = tf.raw_ops.InplaceUpdate(x=vectors, i=lines, v=tf.reshape(pairs, [-1, width]))
-    probes = tf.stack([change, _split(gradient)], 2)
+    probes = tf.stack([stored_parts, _split(gradient)], 2)
     products = tf.matmul(probes, _grouped(vectors, blocks, slots), transpose_b=True)
     products = tf.reduce_sum(tf.cast(products, tf.float64), 1)
 
-    squared = tf.cast(tf.reduce_sum(step * step, -1), tf.float64)
-    own, largest = (
-        tf.gather(products[:, 0], curvature.free_slot + offset, batch_dims=1)
-        for offset in (0, slots)
-    )
+    squared, largest = (tf.cast(tf.reduce_sum(v * v, -1), tf.float64) for v in (step, change))
+    own = tf.gather(products[:, 0], curvature.free_slot, batch_dims=1)
     # Less than this is rounding of the gradients, not curvature.
     least = np.finfo(step.dtype.as_numpy_dtype).eps * tf.sqrt(largest * squared)
     kept = (own > least) & (largest < _LARGEST * squared)
@@ -125,6 +134,7 @@ def learn(curvature, step, change, gradient):
             tf.where(kept, largest / tf.where(kept, own, 1.0), curvature.theta),
             _append(curvature.mixed, kept, products[:, 0, :memory], is_symmetric=False),
             _append(curvature.changes, kept, products[:, 0, memory:], is_symmetric=True),
+            tf.where(stored == 0.0, curvature.rest + tf.cast(kept, step.dtype)[:, None], 0.0),
         ),
         products[:, 1],
     )
@@ -134,24 +144,48 @@ def _grouped(vectors, blocks, slots):
     return tf.reshape(vectors, [-1, blocks, 2 * slots, vectors.shape[1]])
 
 
-def propose(curvature, products, gradient):
+def propose(curvature, products, gradient, held):
     """The step p of the module's docstring before it is set to 0 on the held coordinates: (n, D).
 
-    products: what `learn` returned; gradient: (n, D), g_F.
+    products: what `learn` returned; gradient: (n, D), g_F; held: (n, D) bool.
     """
     dimension, memory = gradient.shape[1], curvature.mixed.shape[1]
     blocks, slots = _blocks(dimension), memory + 1
-    weights = _weights(curvature, products[:, :memory], products[:, memory:])
+    grouped = _grouped(curvature.vectors, blocks, slots)
+    columns = _columns(grouped, held & (curvature.rest < memory))
+    by_age = (curvature.free_slot[:, None] + 1 + tf.range(memory)) % slots
+    by_age = tf.concat([by_age, by_age + slots], 1)
+    columns = tf.gather(columns, by_age, batch_dims=1)
+    held_products = tf.cast(tf.matmul(columns, columns, transpose_b=True), tf.float64)
+    weights = -_solve(curvature, products, held_products)
     # The free slot comes last.
     age = (tf.range(slots) - curvature.free_slot[:, None] - 1) % slots
     weights = tf.pad(tf.reshape(weights, [-1, 2, memory]), [[0, 0], [0, 0], [0, 1]])
-    weights = tf.gather(weights, age, axis=2, batch_dims=1)
+    weights = tf.gather(weights, tf.repeat(age[:, None], 2, axis=1), axis=2, batch_dims=2)
     weights = tf.cast(tf.reshape(weights, [-1, 1, 1, 2 * slots]), gradient.dtype)
-    weights = tf.repeat(weights, blocks, axis=1)
-    combined = tf.matmul(weights, _grouped(curvature.vectors, blocks, slots))
-    width = combined.shape[3]
-    combined = tf.reshape(combined, [-1, blocks * width])[:, :dimension]
-    return combined - gradient / tf.cast(curvature.theta, gradient.dtype)[:, None]
+    combined = tf.matmul(tf.repeat(weights, blocks, axis=1), grouped)
+    combined = tf.reshape(combined, [-1, blocks * combined.shape[3]])[:, :dimension]
+    return combined - gradient * tf.cast(1.0 / curvature.theta, gradient.dtype)[:, None]
+
+
+def _columns(grouped, chosen):
+    """The first _MOST_HELD columns `chosen`, (n, D) bool, of each item: (n, 2 (m + 1), k)."""
+    _, blocks, lines, width = grouped.shape
+    items = tf.shape(grouped)[0]
+    item, column = tf.unstack(tf.cast(tf.where(chosen), tf.int32), axis=1)
+    counts = tf.math.bincount(item, minlength=items)
+    place = tf.range(tf.size(item)) - tf.gather(tf.cumsum(counts, exclusive=True), item)
+    most = tf.minimum(tf.reduce_max(counts), _MOST_HELD)
+    fits = tf.where(place < most)[:, 0]
+    # The index of the first line's entry; the lines follow a width apart.
+    entry = ((item * blocks + column // width) * lines) * width + column % width
+    where = tf.gather(tf.stack([item, place], 1), fits)
+    entries = tf.tensor_scatter_nd_update(
+        tf.fill([items, most], -1), where, tf.gather(entry, fits)
+    )
+    index = tf.maximum(entries, 0)[:, None] + width * tf.range(lines)[:, None]
+    columns = tf.gather(tf.reshape(grouped, [-1]), index)
+    return tf.where(entries[:, None] >= 0, columns, tf.zeros_like(columns))
 
 
 def _append(matrices, kept, column, is_symmetric):
@@ -162,17 +196,41 @@ def _append(matrices, kept, column, is_symmetric):
     return tf.where(kept[:, None, None], appended, matrices)
 
 
-def _weights(curvature, along_steps, along_changes):
-    """(n, 2 m): -a and w / theta of the module's docstring, oldest first, 0 where unused."""
-    memory = along_steps.shape[1]
+def _solve(curvature, products, held):
+    """(n, 2 m): u and v of the module's docstring, oldest first, 0 where no pair is used.
+
+    products: (n, 2 m), of g_F with S and Y; held: (n, 2 m, 2 m), of S_A and Y_A.
+    """
+    memory = curvature.mixed.shape[1]
+    steps, changes = slice(memory), slice(memory, 2 * memory)
     used = tf.range(memory) >= memory - curvature.count[:, None]
     both = used[:, :, None] & used[:, None, :]
     theta = curvature.theta[:, None]
-    along_steps, along_changes = (tf.where(used, v, 0.0) for v in (along_steps, along_changes))
-    own = tf.where(used, tf.linalg.diag_part(curvature.mixed), 1.0)
-    triangle = tf.linalg.set_diag(tf.where(both, curvature.mixed, 0.0), own)
-    changes = tf.where(both, curvature.changes, 0.0)
-    w = tf.linalg.triangular_solve(triangle, along_steps[..., None], lower=False)
-    right = own * w[..., 0] + (tf.matmul(changes, w)[..., 0] - along_changes) / theta
-    a = tf.linalg.triangular_solve(triangle, right[..., None], lower=False, adjoint=True)
-    return tf.concat([-a[..., 0], w[..., 0] / theta], 1)
+    own = tf.linalg.diag_part(curvature.mixed)
+    P = curvature.changes - held[:, changes, changes] + tf.linalg.diag(theta * own)
+    P = _regular(tf.where(both, P, tf.eye(memory, dtype=tf.float64)))
+    Q = tf.where(both, held[:, steps, changes] - curvature.mixed, 0.0)
+    C = tf.where(both, held[:, steps, steps], tf.linalg.diag(tf.cast(~used, tf.float64)))
+    along_steps, along_changes = (
+        tf.where(used, products[:, part] / theta, 0.0)[..., None] for part in (steps, changes)
+    )
+
+    right = tf.concat([tf.linalg.matrix_transpose(Q), along_changes], 2)
+    solved = tf.linalg.solve(P, tf.where(tf.math.is_finite(right), right, 0.0))
+    back, changes_solved = solved[:, :, :memory], solved[:, :, memory:]
+    right = along_steps + tf.matmul(Q, changes_solved)
+    C = _regular(C + tf.matmul(Q, back))
+    u = tf.linalg.solve(C, tf.where(tf.math.is_finite(right), right, 0.0))
+    return tf.concat([u, tf.matmul(back, u) - changes_solved], 1)[..., 0]
+
+
+def _regular(matrices):
+    """The same positive definite matrices, the identity for one that is not.
+
+    tf.linalg.solve raises for the whole batch when one matrix is singular.
+    """
+    diagonal = tf.linalg.diag_part(matrices)
+    regular = tf.reduce_all(tf.math.is_finite(matrices), [1, 2]) & tf.reduce_all(diagonal > 0, 1)
+    size = diagonal.shape[1]
+    jittered = matrices + _JITTER * tf.linalg.diag(diagonal)
+    return tf.where(regular[:, None, None], jittered, tf.eye(size, dtype=matrices.dtype))
