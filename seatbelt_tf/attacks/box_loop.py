@@ -271,8 +271,8 @@ def _turn(before, items, turning, restarted, is_first):
         # Before any curvature is known the first step is -g / |P(x - g) - x|.
         length = tf.sqrt(_dot(*[box.projected_step(position, gradient, lower, upper)] * 2))
         theta = tf.where(is_first, length, memory.theta)
-        steepest = -free_gradient / tf.cast(theta, gradient.dtype)[:, None]
-        return *aim(tf.where(ascends[:, None], steepest, step)), theta
+        descent = -free_gradient / tf.cast(theta, gradient.dtype)[:, None]
+        return *aim(tf.where(ascends[:, None], descent, step)), theta
 
     target, slope, is_cut, theta = tf.cond(
         tf.reduce_any(ascends), steepest, lambda: (target, slope, is_cut, memory.theta)

@@ -14,8 +14,9 @@ upper triangle of S'Y and D its diagonal, p is 0 on A for the multipliers that t
 
 R and Y'Y are kept and get one row and column a pair, so a step reads the memory twice, for products
 with the newest y and g_F and for the sum, and its columns in A once more. Most of those are 0, for
-the pair of a coordinate that is held and did not move is stored as 0. Of more than _MOST_HELD of them the others are taken for free here and are cut
-off p afterwards: that block of a positive definite matrix is positive definite too, so p descends.
+the pair of a coordinate that is held and did not move is stored as 0 (theta counts it). Of more
+than _MOST_HELD others the rest are taken for free here and cut off p afterwards: that block of a
+positive definite matrix is positive definite too, so p descends.
 """
 
 from typing import NamedTuple
@@ -37,8 +38,7 @@ class Curvature(NamedTuple):
     vectors: (n * blocks * 2 (m + 1), D / blocks), for each item and block of coordinates m + 1
     steps and m + 1 changes, circular buffers. free_slot, count: (n,) int32. theta: (n,) float64,
     y'y / s'y of the last pair. mixed, changes: (n, m, m) float64, S'Y above and on the diagonal,
-    and Y'Y, oldest pair first. rest: (n, D), pairs taken since one had a change
-    there.
+    and Y'Y, oldest pair first. rest: (n, D), pairs taken since one changed there.
     """
 
     vectors: tf.Tensor
@@ -169,21 +169,23 @@ def propose(curvature, products, gradient, held):
 
 
 def _columns(grouped, chosen):
-    """The first _MOST_HELD columns `chosen`, (n, D) bool, of each item: (n, 2 (m + 1), k)."""
+    """The first k = _MOST_HELD columns `chosen`, (n, D) bool, of each item: (n, 2 (m + 1), k).
+
+    k depends on no item, for another length of a sum may change its rounding.
+    """
     _, blocks, lines, width = grouped.shape
-    items = tf.shape(grouped)[0]
-    item, column = tf.unstack(tf.cast(tf.where(chosen), tf.int32), axis=1)
-    counts = tf.math.bincount(item, minlength=items)
-    place = tf.range(tf.size(item)) - tf.gather(tf.cumsum(counts, exclusive=True), item)
-    most = tf.minimum(tf.reduce_max(counts), _MOST_HELD)
-    fits = tf.where(place < most)[:, 0]
-    # The index of the first line's entry; the lines follow a width apart.
-    entry = ((item * blocks + column // width) * lines) * width + column % width
+    items = tf.shape(chosen)[0]
+    # int64: there may be more than 2^31 entries.
+    item, column = tf.unstack(tf.where(chosen), axis=1)
+    counts = tf.reduce_sum(tf.cast(chosen, tf.int64), 1)
+    place = tf.range(tf.size(item, tf.int64)) - tf.gather(tf.cumsum(counts, exclusive=True), item)
+    # In the column's first line; the others follow a width apart.
+    entry = (item * blocks + column // width) * (lines * width) + column % width
+    fits = tf.where(place < _MOST_HELD)[:, 0]
     where = tf.gather(tf.stack([item, place], 1), fits)
-    entries = tf.tensor_scatter_nd_update(
-        tf.fill([items, most], -1), where, tf.gather(entry, fits)
-    )
-    index = tf.maximum(entries, 0)[:, None] + width * tf.range(lines)[:, None]
+    entries = tf.fill([items, _MOST_HELD], tf.constant(-1, tf.int64))
+    entries = tf.tensor_scatter_nd_update(entries, where, tf.gather(entry, fits))
+    index = tf.maximum(entries, 0)[:, None] + width * tf.range(lines, dtype=tf.int64)[:, None]
     columns = tf.gather(tf.reshape(grouped, [-1]), index)
     return tf.where(entries[:, None] >= 0, columns, tf.zeros_like(columns))
 
