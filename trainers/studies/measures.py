@@ -107,7 +107,7 @@ def disentanglement(model, run, config, images):  # noqa: ARG001
     return {"mig": mig.mutual_information_gap(latents, factors)}
 
 
-def downstream(model, run, config, attacked, labelled):  # noqa: ARG001
+def downstream(model, run, config, attacked, labelled, steps):  # noqa: ARG001
     """Which images classifiers get right, unattacked and attacked: `evaluation.downstream`."""
     train = parts.load_images(config["data"], "train", labelled, with_labels=True)
     found = classifiers.evaluate(

@@ -27,6 +27,7 @@ class Scale(NamedTuple):
         images: test images for everything else.
         downstream_images: test images attacked in front of classifiers.
         labelled_images: training and test images of classifiers, at most.
+        classifier_steps: training steps of the classifiers.
         swiss_roll_steps: training steps on the Swiss roll.
     """
 
@@ -43,6 +44,7 @@ class Scale(NamedTuple):
     images: int
     downstream_images: int
     labelled_images: int
+    classifier_steps: int
     swiss_roll_steps: int
 
 
@@ -61,6 +63,7 @@ SCALES = {
         images=20,
         downstream_images=10,
         labelled_images=200,
+        classifier_steps=20,
         swiss_roll_steps=20,
     ),
     # One layer takes a tenth of the batch's size in units, as the TC estimate needs.
@@ -81,6 +84,7 @@ SCALES = {
         images=500,
         downstream_images=200,
         labelled_images=20_000,
+        classifier_steps=1000,
         swiss_roll_steps=5000,
     ),
     "paper": Scale(
@@ -97,6 +101,7 @@ SCALES = {
         images=2000,
         downstream_images=1000,
         labelled_images=100_000,
+        classifier_steps=1000,
         swiss_roll_steps=20000,
     ),
 }
@@ -204,7 +209,11 @@ class Zoo:
         scale = self.scale
         return Measure(
             "downstream",
-            (("attacked", scale.downstream_images), ("labelled", scale.labelled_images)),
+            (
+                ("attacked", scale.downstream_images),
+                ("labelled", scale.labelled_images),
+                ("steps", scale.classifier_steps),
+            ),
         )
 
     def heart_attack(self):
