@@ -44,7 +44,7 @@ def main():
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--weights", type=int, default=50)
     parser.add_argument("--scipy", type=int, default=48, help="attacks that SciPy solves")
-    parser.add_argument("--memory", type=int, nargs="+", default=[25], help="pairs remembered")
+    parser.add_argument("--memory", type=int, nargs="+", default=[15], help="pairs remembered")
     parser.add_argument("--routes", nargs="+", default=["lbfgs"], help="ours: lbfgs, tfp, adam")
     parser.add_argument("--max_evaluations", type=int, nargs="+", default=[400], help="of ours")
     parser.add_argument("--scaling", action="store_true", help="time and memory by attacks instead")
@@ -177,15 +177,15 @@ def _measure(path, pairs, weights):
 
 def _table(cells):
     lines = [
-        "| run | objective | route (memory, evaluations) | loss / SciPy: geometric mean "
+        "| run | objective | route (memory, evaluations) | compared | loss / SciPy: geometric mean "
         "| quantiles 5, 25, 50, 75, 95 % | seconds | SciPy's | ratio |",
-        "|---|---|---|---:|---:|---:|---:|---:|",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for cell in cells:
         quantiles = " ".join(f"{value:.4f}" for value in cell["quantiles"].values())
         lines.append(
             f"| {cell['run']} | {cell['objective']} | {cell['route']} "
-            f"({cell['memory']}, {cell['max_evaluations']}) "
+            f"({cell['memory']}, {cell['max_evaluations']}) | {cell['compared']} "
             f"| {cell['geometric_mean_ratio']:.4f} | {quantiles} | {cell['seconds']:.0f} "
             f"| {cell['scipy_seconds']:.0f} | {cell['speed_ratio']:.1f} |"
         )

@@ -104,12 +104,12 @@ _GENERIC = ("--run=nowhere", "--unknown", "stray", "--run=")
 def _programs():
     """Program -> command lines that it must refuse; those of the tests, and others."""
     sys.path.append(str(ROOT / "tests"))
-    from tests.trainers import test_attack_program, test_train_program
+    from tests.trainers import test_attack_program, test_evaluate_program, test_train_program
 
     return {
         "trainers.train": test_train_program.BAD,
         "trainers.attack": test_attack_program.BAD,
-        "trainers.evaluate": _GENERIC,
+        "trainers.evaluate": test_evaluate_program.BAD,
         "trainers.reproduce": _GENERIC[1:3],
         "export.saved_model": _GENERIC,
     }

@@ -36,7 +36,20 @@ TC_ESTIMATORS = ("mws", "mss")
 PENALTIES = ("tc", "kl")
 LIKELIHOODS = ("all", "bottom")
 INFERENCES = ("skip", "chain")
+# The paper's a, appendix F.
+NOISE_SCALES = (0.1, 0.5, 1.0)
 ATTACK_OBJECTIVES = ("latent_kl", "latent_w2", "latent_w2_squared", "output")
+
+
+def member(latent_dims, penalty, beta, likelihood_from="all"):
+    """What a model of these options is called (README's table)."""
+    if len(latent_dims) == 1:
+        return "VAE" if beta == 1 else {"tc": "β-TCVAE", "kl": "β-VAE"}[penalty]
+    if likelihood_from == "bottom":
+        return "DLGM" if beta == 1 else f"{penalty.upper()}-penalised DLGM"
+    if beta == 1:
+        return "hierarchical VAE"
+    return "Seatbelt-VAE" if penalty == "tc" else "KL-penalised hierarchical VAE"
 
 
 def preset_sizes(name, layers):

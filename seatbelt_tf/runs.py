@@ -153,9 +153,9 @@ class Run:
             ) from error
         return config
 
-    def new_model(self):
-        """A model of the run's configuration with initial weights."""
-        options = self.config()["model"]
+    def new_model(self, **options):
+        """A model of the run's configuration with initial weights; `options` go before it."""
+        options = {**self.config()["model"], **options}
         from seatbelt_tf.model import SeatbeltVAE
 
         return SeatbeltVAE(**options)
@@ -183,8 +183,12 @@ class Run:
         with self.model_file.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
-    def load_model(self):
+    def load_model(self, **options):
         """The trained model: built from config.json, with tensors by name, shape and dtype.
+
+        Args:
+            options: of `SeatbeltVAE`, in place of the configuration's; dtype="float32" computes in
+                float32 what was trained in mixed precision.
 
         Raises:
             ValueError: no run here, its training has not ended, or model.keras is damaged or holds
@@ -193,7 +197,7 @@ class Run:
         self.check_trained()
         from seatbelt_tf import weights
 
-        model = self.new_model()
+        model = self.new_model(**options)
         weights.load(model, self.model_file)
         model.compile()
         return model

@@ -6,7 +6,9 @@ any array is allocated; the archive's checksums are verified while reading.
 
 import hashlib
 import math
+import pathlib
 import tokenize
+import warnings
 import zipfile
 import zlib
 
@@ -70,6 +72,24 @@ def load(path, expected=None, max_bytes=MAX_BYTES):
         raise checks.invalid(
             "file", "arrays by name in .npz", f"{path} ({type(error).__name__}: {error})"
         ) from error
+
+
+def set_aside_if_damaged(path, names=None):
+    """Renames a file that cannot be read, so that what it held is computed again; warns.
+
+    Args:
+        path: an .npz file, or nothing.
+        names: the arrays that it must hold; None for any.
+    """
+    path = pathlib.Path(path)
+    if path.exists():
+        try:
+            found = load(path)
+            if names is not None and set(found) != set(names):
+                raise ValueError(f"it holds {sorted(found)}, not {sorted(names)}")
+        except ValueError as error:
+            warnings.warn(f"{path} was renamed to *.damaged: {error}", stacklevel=3)
+            path.replace(path.with_suffix(".damaged"))
 
 
 def digest(tensors):

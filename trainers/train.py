@@ -1,7 +1,6 @@
 """Trains a model and leaves a run directory: `python -m trainers.train --help`."""
 
 import math
-import platform
 import re
 import sys
 import time
@@ -9,7 +8,7 @@ import time
 from absl import flags
 
 from seatbelt_tf import checks, datasets, presets, runs
-from trainers import defence_flags, listing, machine, program, recipes
+from trainers import defence_flags, listing, machine, program, provenance, recipes
 
 DESCRIPTION = """
 Trains a Seatbelt-VAE (or another member of its family) and leaves a run directory: the model,
@@ -64,10 +63,11 @@ flags.DEFINE_bool("resume", False, "Continue a run where its last checkpoint is.
 flags.DEFINE_bool("overwrite", False, "Replace a run in the same place.")
 flags.DEFINE_float("checkpoint_seconds", 60.0, "Seconds of training between checkpoints.")
 flags.DEFINE_bool("mixed_precision", False, "bfloat16 networks; densities stay float32.")
+flags.DEFINE_bool("report", True, "Score, draw and attack the model at the end.")
 flags.DEFINE_bool("xla", False, "Compile the step with XLA: good on a GPU, slow on a CPU.")
 
 # What a resumed run may be told again; everything else comes from its config.json.
-_NOT_CONFIGURATION = ("run", "resume", "overwrite", "checkpoint_seconds")
+_NOT_CONFIGURATION = ("run", "resume", "overwrite", "checkpoint_seconds", "report")
 
 
 def configuration():
@@ -227,31 +227,19 @@ def _run(run, config):
         for difference in machine.differences(config.get("machine", {}), here):
             print(f"warning: the last bits may differ from an uninterrupted run's: {difference}")
     else:
-        run.create({**config, **_provenance(), "machine": here}, FLAGS.overwrite)
+        run.create(
+            {**config, "command": sys.argv, **provenance.describe(), "machine": here},
+            FLAGS.overwrite,
+        )
     program.import_tensorflow(deterministic=True)
     from trainers import report, training
 
     model = training.train(run, config, checkpoint_seconds=FLAGS.checkpoint_seconds)
-    report.write(run, config, model)
+    if FLAGS.report:
+        report.write(run, config, model)
     for note in training.info(config["data"]).notes:
         print(f"dataset: {note}")
     print(f"{run.path}: done in {math.ceil((time.monotonic() - started) / 60)} minutes")
-
-
-def _provenance():
-    import importlib.metadata
-
-    packages = ("seatbelt-tf", "tensorflow", "keras", "tensorflow-probability", "numpy")
-    versions = {}
-    for name in packages:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return {
-        "command": sys.argv,
-        "versions": {"python": platform.python_version(), **versions},
-    }
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def attack(
     restarts=0,
     pair_ids=None,
     optimizer="lbfgs",
-    memory=25,
+    memory=15,
     chunk_size=500,
 ):
     """Finds distortions d that minimise Δ = λ‖d‖₂ + divergence (the paper's equations 1, 2, 10).
@@ -150,7 +150,7 @@ class Attack:
         squared_norm=False,
         restarts=0,
         optimizer="lbfgs",
-        memory=25,
+        memory=15,
         chunk_size=500,
     ):
         self.problem = Problem(victim, objective, layers, ancestors, draws, seed, squared_norm)

@@ -9,7 +9,6 @@ import csv
 import hashlib
 import json
 import pathlib
-import warnings
 
 import numpy as np
 
@@ -90,7 +89,7 @@ class Battery:
             runs.write_json(self.path / "battery.json", self.settings)
         pairs = dict(self.parts())
         for path in pairs:
-            _set_aside_if_damaged(path)
+            tensors.set_aside_if_damaged(path)
         for path in runs.unfinished(pairs):
             self._solve(path, pairs[path])
             finished = [len(pairs[part]) for part in pairs if part.exists()]
@@ -138,7 +137,7 @@ class Battery:
     def _checked_again(self, records):
         """Δ of a random part of the attacks after going on, and after a first-order attack."""
         path = self.path / "checked_again.npz"
-        _set_aside_if_damaged(path)
+        tensors.set_aside_if_damaged(path)
         for _ in runs.unfinished([path]):
             count = len(records["loss"])
             rng = np.random.default_rng(self.options["seed"])
@@ -158,16 +157,6 @@ class Battery:
             with runs.replacing(path) as temporary:
                 np.savez_compressed(temporary, **arrays)
         return tensors.load(path)
-
-
-def _set_aside_if_damaged(path):
-    """Renames a part that cannot be read, so that it is computed again."""
-    if path.exists():
-        try:
-            tensors.load(path)
-        except ValueError as error:
-            warnings.warn(f"{path} was renamed to *.damaged: {error}", stacklevel=3)
-            path.replace(path.with_suffix(".damaged"))
 
 
 def result_of(records):

@@ -23,7 +23,7 @@ def minimize_in_box(
     lower,
     upper,
     max_evaluations=400,
-    memory=25,
+    memory=15,
     tolerance=1e-8,
     *,
     optimizer="lbfgs",

@@ -193,7 +193,8 @@ def _round(problem, items):
     norm = _projected_norm(trial, gradient, items)
     finite = tf.math.is_finite(value) & tf.reduce_all(tf.math.is_finite(gradient), -1)
     moving = (step <= 1.0) | (unclipped == trial)
-    slope = _dot(gradient, tf.where(moving, direction, tf.zeros_like(direction)))
+    slope = tf.where(moving, gradient * direction, tf.cast(0.0, dtype))
+    slope = tf.cast(tf.reduce_sum(slope, -1), tf.float64)
     accepted, failed, search = line_search.advance(
         items.search, tf.where(finite, value, float("inf")), slope, items.longest, rounding
     )
@@ -210,17 +211,8 @@ def _round(problem, items):
     progress = finite & (is_first | lower_value | (norm < _NORM_PROGRESS * items.reference_norm))
     idle = tf.where(progress, 0, items.idle + 1)
 
-    column = accepted[:, None]
-    memory = curvature.remember(
-        items.curvature,
-        accepted & ~is_first,
-        trial - items.position,
-        gradient - items.gradient,
-        tf.where(column, gradient, items.gradient),
-    )
     stuck = (failed & (items.curvature.count == 0)) | (running & (idle >= 2 * _PATIENCE))
     restarted = (failed & ~stuck) | (accepted & (idle == _PATIENCE))
-    memory = curvature.forget(memory, restarted)
 
     status = items.status
     status = tf.where(stuck, int(Status.LINE_SEARCH_FAILED), status)
@@ -230,6 +222,7 @@ def _round(problem, items):
     status = tf.where(is_optimal, at_start, status)
     status = tf.where(running & is_first & ~finite, int(Status.NOT_FINITE), status)
 
+    column = accepted[:, None]
     moved = items._replace(
         status=status,
         position=tf.where(column, trial, items.position),
@@ -245,31 +238,46 @@ def _round(problem, items):
             progress, tf.minimum(norm, items.reference_norm), items.reference_norm
         ),
         search=search,
-        curvature=memory,
     )
-    return _turn(moved, accepted | restarted, accepted & is_first)
+    return _turn(items, moved, accepted | restarted, restarted, accepted & is_first)
 
 
-def _turn(items, turning, is_first):
-    """New directions and line searches for the items `turning`, (n,) bool."""
-    position, gradient, memory = items.position, items.gradient, items.curvature
-    # Before any curvature is known the first step is -g / |P(x - g) - x|.
-    length = tf.sqrt(_dot(*[_projected(position, gradient, items)] * 2))
-    memory = memory._replace(theta=tf.where(is_first, length, memory.theta))
+def _turn(before, items, turning, restarted, is_first):
+    """New directions and line searches for the items `turning`, (n,) bool.
 
-    held = box.is_held(position, gradient, items.lower, items.upper)
-    step = curvature.propose(memory, ~held)
-    target = tf.clip_by_value(position + step, items.lower, items.upper)
-    slope = _dot(gradient, target - position)
+    restarted, is_first: (n,) bool, those that forget their pairs and those that have none yet.
+    """
+    position, gradient, lower, upper = items.position, items.gradient, items.lower, items.upper
+    held = box.is_held(position, gradient, lower, upper)
+    nothing = tf.cast(0.0, gradient.dtype)
+    free_gradient = tf.where(held, nothing, gradient)
+    step = position - before.position
+    change = gradient - before.gradient
+    memory, products = curvature.learn(items.curvature, step, change, held, free_gradient)
+    memory = curvature.forget(memory, restarted)
+    step = tf.where(held, nothing, curvature.propose(memory, products, free_gradient, held))
 
+    def aim(step):
+        unclipped = position + step
+        target = tf.clip_by_value(unclipped, lower, upper)
+        is_cut = tf.reduce_any(target != unclipped, -1)
+        return target, _dot(gradient, target - position), is_cut
+
+    target, slope, is_cut = aim(step)
     # Cut at the bounds, a descent direction may ascend: the projected gradient never does.
-    ascends = turning & ~(slope < 0.0)
-    memory = curvature.forget(memory, ascends)
-    steepest = -gradient / tf.cast(memory.theta, gradient.dtype)[:, None]
-    step = tf.where(ascends[:, None], steepest, step)
-    target = tf.clip_by_value(position + step, items.lower, items.upper)
-    slope = _dot(gradient, target - position)
-    is_cut = tf.reduce_any(target != position + step, -1)
+    ascends = turning & (is_first | ~(slope < 0.0))
+
+    def steepest():
+        # Before any curvature is known the first step is -g / |P(x - g) - x|.
+        length = tf.sqrt(_dot(*[box.projected_step(position, gradient, lower, upper)] * 2))
+        theta = tf.where(is_first, length, memory.theta)
+        descent = -free_gradient / tf.cast(theta, gradient.dtype)[:, None]
+        return *aim(tf.where(ascends[:, None], descent, step)), theta
+
+    target, slope, is_cut, theta = tf.cond(
+        tf.reduce_any(ascends), steepest, lambda: (target, slope, is_cut, memory.theta)
+    )
+    memory = curvature.forget(memory, ascends)._replace(theta=theta)
 
     begun = line_search.begin(items.value, slope)
     longest = tf.where(is_cut, tf.ones_like(slope), float("inf"))

@@ -1,19 +1,22 @@
 """Limited memory of curvature, one an item, and the step it proposes on the free coordinates.
 
-The last m pairs s = x' - x, y = g' - g define the BFGS matrix B = theta I - W M W' with
-W = [Y, theta S] (Byrd, Nocedal and Schnabel 1994, theorem 2.3). Coordinates held at a bound must
-not take part in a step, yet what they did while they were free must stay in the model, so the step
-solves B_FF p = -g_F with the block of B on the free set F, as the subspace minimisation of L-BFGS-B
-does (Byrd, Lu, Nocedal and Zhu 1995, section 5), by Sherman, Morrison and Woodbury. With A the
-other coordinates, D and L the diagonal and the part of S'Y whose s is newer than y, R = S_F'Y_F
-where s is no newer, and L_A the part of S_A'Y_A where s is newer:
+The last m pairs s = x' - x, y = g' - g, oldest first the columns of S and Y, define the BFGS matrix
+B and its inverse (Byrd, Nocedal and Schnabel 1994, theorems 2.2 and 2.3). Coordinates held at a
+bound must not take part in a step, yet what they did while they were free must stay in the model,
+so the step solves B_FF p = -g_F with the block of B on the free set F, as the subspace minimisation
+of L-BFGS-B does (Byrd, Lu, Nocedal and Zhu 1995, section 5). With A the other coordinates, R the
+upper triangle of S'Y and D its diagonal, p is 0 on A for the multipliers that the inverse needs:
 
-    P = D + Y_F'Y_F / theta,   Q = L_A - R,   C = theta S_A'S_A + Q P^-1 Q',
-    v = C^-1 (theta S'g_F + Q P^-1 Y'g_F),   u = P^-1 (Q'v - Y'g_F),
-    p = -(g_F / theta + Y_F u / theta^2 + S_F v / theta).
+    | S_A'S_A            S_A'Y_A - R           | |u|             |S'g_F|
+    | (S_A'Y_A - R)'    -theta D - Y'Y + Y_A'Y_A | |v| = 1 / theta |Y'g_F|,
 
-All of it is one batched matrix product a step and two m x m solves an item. Splitting products
-over F and A rather than subtracting one from the other keeps the cancellation out of float32.
+    p = -(g_F / theta + S u + Y v) on F.
+
+R and Y'Y are kept and get one row and column a pair, so a step reads the memory twice, for products
+with the newest y and g_F and for the sum, and its columns in A once more. Most of those are 0, for
+the pair of a coordinate that is held and did not move is stored as 0 (theta counts it). Of more
+than _MOST_HELD others the rest are taken for free here and cut off p afterwards: that block of a
+positive definite matrix is positive definite too, so p descends.
 """
 
 from typing import NamedTuple
@@ -26,22 +29,25 @@ import tensorflow as tf
 _BLOCK = 1024
 _LARGEST = 1e30
 _JITTER = 1e-13
+_MOST_HELD = 64
 
 
 class Curvature(NamedTuple):
-    """Pairs of n items, m slots each, as circular buffers.
+    """Pairs of n items, m + 1 slots each: one is free for the next pair.
 
-    vectors: (n * blocks * 2 (m + 1), D / blocks), for each item and block of coordinates m steps,
-    a row of zeros, m changes and the item's current gradient, so that one matrix product serves
-    pairs and gradient. next_slot, count: (n,) int32. theta: (n,) float64, y'y / s'y of the last
-    pair. own: (n, m) float64, s'y of every slot.
+    vectors: (n * blocks * 2 (m + 1), D / blocks), for each item and block of coordinates m + 1
+    steps and m + 1 changes, circular buffers. free_slot, count: (n,) int32. theta: (n,) float64,
+    y'y / s'y of the last pair. mixed, changes: (n, m, m) float64, S'Y above and on the diagonal,
+    and Y'Y, oldest pair first. rest: (n, D), pairs taken since one changed there.
     """
 
     vectors: tf.Tensor
-    next_slot: tf.Tensor
+    free_slot: tf.Tensor
     count: tf.Tensor
     theta: tf.Tensor
-    own: tf.Tensor
+    mixed: tf.Tensor
+    changes: tf.Tensor
+    rest: tf.Tensor
 
 
 def _blocks(dimension):
@@ -49,12 +55,13 @@ def _blocks(dimension):
 
 
 def _split(vectors):
-    """(n, D) -> (n * blocks, ceil(D / blocks)), zeros at the end."""
+    """(n, D) -> (n, blocks, ceil(D / blocks)), zeros at the end."""
     dimension = vectors.shape[1]
     blocks = _blocks(dimension)
     width = -(-dimension // blocks)
-    vectors = tf.pad(vectors, [[0, 0], [0, blocks * width - dimension]])
-    return tf.reshape(vectors, [-1, width])
+    if blocks * width > dimension:
+        vectors = tf.pad(vectors, [[0, 0], [0, blocks * width - dimension]])
+    return tf.reshape(vectors, [-1, blocks, width])
 
 
 def empty(items, memory, dimension, dtype):
@@ -62,12 +69,14 @@ def empty(items, memory, dimension, dtype):
     blocks = _blocks(dimension)
     shape = [items * blocks * 2 * (memory + 1), -(-dimension // blocks)]
     return Curvature(
-        # Not tf.zeros: that may become a constant of the graph, and `remember` writes in place.
+        # Not tf.zeros: that may become a constant of the graph, and `learn` writes in place.
         vectors=tf.raw_ops.Empty(shape=tf.stack(shape), dtype=dtype, init=True),
-        next_slot=tf.zeros([items], tf.int32),
+        free_slot=tf.zeros([items], tf.int32),
         count=tf.zeros([items], tf.int32),
         theta=tf.ones([items], tf.float64),
-        own=tf.zeros([items, memory], tf.float64),
+        mixed=tf.zeros([items, memory, memory], tf.float64),
+        changes=tf.zeros([items, memory, memory], tf.float64),
+        rest=tf.fill([items, dimension], tf.cast(memory, dtype)),
     )
 
 
@@ -81,117 +90,140 @@ def take(curvature, rows):
     return Curvature(tf.reshape(grouped, [-1, width]), *small)
 
 
-def remember(curvature, moved, step, change, gradient):
-    """Stores the gradient, and for the items `moved` the pair if its curvature is positive.
-
-    moved: (n,) bool; step, change, gradient: (n, D). Both members of a pair are divided by the
-    length of the step, which leaves B as it is and keeps the products in range.
-    """
-    memory = curvature.own.shape[1]
-    squared = tf.cast(tf.reduce_sum(step * step, -1), tf.float64)
-    inverse = tf.math.rsqrt(tf.where(squared > 0.0, squared, 1.0))
-    own = tf.cast(tf.reduce_sum(step * change, -1), tf.float64) * inverse**2
-    largest = tf.cast(tf.reduce_sum(change * change, -1), tf.float64) * inverse**2
-    # Less than this is rounding of the gradients, not curvature.
-    least = np.finfo(step.dtype.as_numpy_dtype).eps * tf.sqrt(largest)
-    kept = moved & (squared > 0.0) & (own > least) & (largest < _LARGEST)
-
-    factor = tf.cast(tf.where(kept, inverse, 0.0), step.dtype)[:, None]
-    step = tf.where(kept[:, None], step * factor, tf.zeros_like(step))
-    # An item without a new pair writes zeros and its gradient where these stand anyway.
-    change = tf.where(kept[:, None], change * factor, gradient)
-    blocks = _blocks(step.shape[1])
-    first = tf.range(tf.shape(step)[0] * blocks) * (2 * (memory + 1))
-    slot = first + tf.repeat(tf.where(kept, curvature.next_slot, memory), blocks)
-    # tf.tensor_scatter_nd_update would copy the whole memory, hundreds of megabytes, every time.
-    # In place is safe: nothing reads the tensor from before the update.
-    vectors = tf.raw_ops.InplaceUpdate(
-        x=curvature.vectors,
-        i=tf.concat([slot, slot + memory + 1, first + 2 * memory + 1], 0),
-        v=tf.concat([_split(step), _split(change), _split(gradient)], 0),
-    )
-    here = kept[:, None] & (tf.range(memory) == curvature.next_slot[:, None])
-    return Curvature(
-        vectors,
-        tf.where(kept, (curvature.next_slot + 1) % memory, curvature.next_slot),
-        tf.where(kept, tf.minimum(curvature.count + 1, memory), curvature.count),
-        tf.where(kept, largest / tf.where(kept, own, 1.0), curvature.theta),
-        tf.where(here, own[:, None], curvature.own),
-    )
-
-
 def forget(curvature, which):
     """Drops all pairs of the items `which`, (n,) bool; theta stays."""
     return curvature._replace(count=tf.where(which, 0, curvature.count))
 
 
-def propose(curvature, free):
-    """The step p of the module's docstring: (n, D), 0 outside the free set.
+def learn(curvature, step, change, held, gradient):
+    """Takes a pair an item if its curvature is positive.
 
-    free: (n, D) bool. The gradient is the one last given to `remember`.
+    step, change: (n, D), finite, 0 for items without a new pair; held: (n, D) bool; gradient:
+    (n, D), g_F. Returns the memory and the products S'g_F and Y'g_F, (n, 2 m) float64, oldest pair
+    first.
     """
-    vectors, theta = curvature.vectors, curvature.theta[:, None]
-    memory, dimension = curvature.own.shape[1], free.shape[1]
-    blocks = _blocks(dimension)
-    lines, width = 2 * (memory + 1), vectors.shape[1]
-    items = tf.shape(free)[0]
-
-    free = tf.cast(free, vectors.dtype)
-    masks = tf.stack([_split(1.0 - free), _split(free)], 1)[:, :, None]
-    masked = tf.reshape(vectors, [items * blocks, 2, memory + 1, width]) * masks
-    vectors = tf.reshape(vectors, [items * blocks, lines, width])
-    products = tf.matmul(
-        tf.reshape(masked, [items * blocks, lines, width]), vectors, transpose_b=True
-    )
-    products = tf.reshape(products, [items, blocks, lines, lines])
+    memory, (_, blocks, width) = curvature.mixed.shape[1], (parts := _split(step)).shape
+    slots = memory + 1
+    first = tf.range(tf.shape(step)[0] * blocks) * (2 * slots)
+    line = first + tf.repeat(curvature.free_slot, blocks)
+    stored = tf.where((step == 0.0) & held, tf.cast(0.0, change.dtype), change)
+    stored_parts = _split(stored)
+    # tf.tensor_scatter_nd_update would copy the whole memory, hundreds of megabytes, every time.
+    # In place is safe: nothing reads the tensor from before the update.
+    vectors = curvature.vectors
+    for lines, pairs in ((line, parts), (line + slots, stored_parts)):
+        vectors = tf.raw_ops.InplaceUpdate(x=vectors, i=lines, v=tf.reshape(pairs, [-1, width]))
+    probes = tf.stack([stored_parts, _split(gradient)], 2)
+    products = tf.matmul(probes, _grouped(vectors, blocks, slots), transpose_b=True)
     products = tf.reduce_sum(tf.cast(products, tf.float64), 1)
 
-    age = tf.range(memory)
-    order = (curvature.next_slot[:, None] - 1 - age) % memory
-    gradient_line = tf.fill([items, 1], 2 * memory + 1)
-    lines_by_age = tf.concat([order, order + memory + 1, gradient_line], 1)
-    products = tf.gather(products, lines_by_age, batch_dims=1)
-    products = tf.gather(products, lines_by_age, axis=2, batch_dims=1)
-    used = age < curvature.count[:, None]
-    own = tf.gather(curvature.own, order, batch_dims=1)
-    u, v = _solve(products, used, own, theta)
+    squared, largest = (tf.cast(tf.reduce_sum(v * v, -1), tf.float64) for v in (step, change))
+    own = tf.gather(products[:, 0], curvature.free_slot, batch_dims=1)
+    # Less than this is rounding of the gradients, not curvature.
+    least = np.finfo(step.dtype.as_numpy_dtype).eps * tf.sqrt(largest * squared)
+    kept = (own > least) & (largest < _LARGEST * squared)
+    free_slot = tf.where(kept, (curvature.free_slot + 1) % slots, curvature.free_slot)
+    by_age = (free_slot[:, None] + 1 + tf.range(memory)) % slots
+    by_age = tf.concat([by_age, by_age + slots], 1)
+    products = tf.gather(products, by_age, axis=2, batch_dims=1)
+    return (
+        Curvature(
+            vectors,
+            free_slot,
+            tf.where(kept, tf.minimum(curvature.count + 1, memory), curvature.count),
+            tf.where(kept, largest / tf.where(kept, own, 1.0), curvature.theta),
+            _append(curvature.mixed, kept, products[:, 0, :memory], is_symmetric=False),
+            _append(curvature.changes, kept, products[:, 0, memory:], is_symmetric=True),
+            tf.where(stored == 0.0, curvature.rest + tf.cast(kept, step.dtype)[:, None], 0.0),
+        ),
+        products[:, 1],
+    )
 
-    slot_age = (curvature.next_slot[:, None] - 1 - age) % memory
-    u, v = (tf.gather(part, slot_age, batch_dims=1) for part in (u, v))
-    weights = tf.concat([v / theta, tf.zeros_like(theta), u / theta**2, 1.0 / theta], 1)
-    weights = tf.repeat(tf.cast(weights, vectors.dtype), blocks, axis=0)
-    combined = tf.reshape(tf.matmul(weights[:, None], vectors), [items, blocks * width])
-    return -combined[:, :dimension] * free
+
+def _grouped(vectors, blocks, slots):
+    return tf.reshape(vectors, [-1, blocks, 2 * slots, vectors.shape[1]])
 
 
-def _solve(products, used, own, theta):
-    """u and v of the module's docstring, (n, m), newest pair first, 0 where no pair is used.
+def propose(curvature, products, gradient, held):
+    """The step p of the module's docstring before it is set to 0 on the held coordinates: (n, D).
 
-    products: (n, 2 m + 1, 2 m + 1), of S_A, Y_F and g_F with S, Y and g.
+    products: what `learn` returned; gradient: (n, D), g_F; held: (n, D) bool.
     """
-    memory = used.shape[1]
-    steps, changes = slice(memory), slice(memory, 2 * memory)
-    identity = tf.eye(memory, dtype=tf.float64)
-    both = used[:, :, None] & used[:, None, :]
-    held_steps = tf.where(both, products[:, steps, steps], 0.0) * theta[..., None]
-    held_mixed = tf.linalg.set_diag(products[:, steps, changes], tf.zeros_like(own))
-    free_mixed = tf.linalg.matrix_transpose(products[:, changes, steps])
-    free_changes = products[:, changes, changes] / theta[..., None]
-    P = tf.where(both, free_changes + tf.linalg.diag(own), identity)
-    Q = tf.linalg.band_part(held_mixed, 0, -1) - tf.linalg.band_part(free_mixed, -1, 0)
-    Q = tf.where(both, Q, 0.0)
-    along_steps = tf.where(used, theta * products[:, -1, steps], 0.0)[..., None]
-    along_changes = tf.where(used, products[:, -1, changes], 0.0)[..., None]
+    dimension, memory = gradient.shape[1], curvature.mixed.shape[1]
+    blocks, slots = _blocks(dimension), memory + 1
+    grouped = _grouped(curvature.vectors, blocks, slots)
+    columns = _columns(grouped, held & (curvature.rest < memory))
+    by_age = (curvature.free_slot[:, None] + 1 + tf.range(memory)) % slots
+    by_age = tf.concat([by_age, by_age + slots], 1)
+    columns = tf.gather(columns, by_age, batch_dims=1)
+    held_products = tf.cast(tf.matmul(columns, columns, transpose_b=True), tf.float64)
+    weights = -_solve(curvature, products, held_products)
+    # The free slot comes last.
+    age = (tf.range(slots) - curvature.free_slot[:, None] - 1) % slots
+    weights = tf.pad(tf.reshape(weights, [-1, 2, memory]), [[0, 0], [0, 0], [0, 1]])
+    weights = tf.gather(weights, tf.repeat(age[:, None], 2, axis=1), axis=2, batch_dims=2)
+    weights = tf.cast(tf.reshape(weights, [-1, 1, 1, 2 * slots]), gradient.dtype)
+    combined = tf.matmul(tf.repeat(weights, blocks, axis=1), grouped)
+    combined = tf.reshape(combined, [-1, blocks * combined.shape[3]])[:, :dimension]
+    return combined - gradient * tf.cast(1.0 / curvature.theta, gradient.dtype)[:, None]
 
-    P = _regular(P)
+
+def _columns(grouped, chosen):
+    """The first k = _MOST_HELD columns `chosen`, (n, D) bool, of each item: (n, 2 (m + 1), k).
+
+    k depends on no item, for another length of a sum may change its rounding.
+    """
+    _, blocks, lines, width = grouped.shape
+    items = tf.shape(chosen)[0]
+    # int64: there may be more than 2^31 entries.
+    item, column = tf.unstack(tf.where(chosen), axis=1)
+    counts = tf.reduce_sum(tf.cast(chosen, tf.int64), 1)
+    place = tf.range(tf.size(item, tf.int64)) - tf.gather(tf.cumsum(counts, exclusive=True), item)
+    # In the column's first line; the others follow a width apart.
+    entry = (item * blocks + column // width) * (lines * width) + column % width
+    fits = tf.where(place < _MOST_HELD)[:, 0]
+    where = tf.gather(tf.stack([item, place], 1), fits)
+    entries = tf.fill([items, _MOST_HELD], tf.constant(-1, tf.int64))
+    entries = tf.tensor_scatter_nd_update(entries, where, tf.gather(entry, fits))
+    index = tf.maximum(entries, 0)[:, None] + width * tf.range(lines, dtype=tf.int64)[:, None]
+    columns = tf.gather(tf.reshape(grouped, [-1]), index)
+    return tf.where(entries[:, None] >= 0, columns, tf.zeros_like(columns))
+
+
+def _append(matrices, kept, column, is_symmetric):
+    """The matrices of the items `kept` without their first row and column and with a new last."""
+    row = column[:, None, :-1] if is_symmetric else tf.zeros_like(column[:, None, :-1])
+    appended = tf.concat([matrices[:, 1:, 1:], row], 1)
+    appended = tf.concat([appended, column[:, :, None]], 2)
+    return tf.where(kept[:, None, None], appended, matrices)
+
+
+def _solve(curvature, products, held):
+    """(n, 2 m): u and v of the module's docstring, oldest first, 0 where no pair is used.
+
+    products: (n, 2 m), of g_F with S and Y; held: (n, 2 m, 2 m), of S_A and Y_A.
+    """
+    memory = curvature.mixed.shape[1]
+    steps, changes = slice(memory), slice(memory, 2 * memory)
+    used = tf.range(memory) >= memory - curvature.count[:, None]
+    both = used[:, :, None] & used[:, None, :]
+    theta = curvature.theta[:, None]
+    own = tf.linalg.diag_part(curvature.mixed)
+    P = curvature.changes - held[:, changes, changes] + tf.linalg.diag(theta * own)
+    P = _regular(tf.where(both, P, tf.eye(memory, dtype=tf.float64)))
+    Q = tf.where(both, held[:, steps, changes] - curvature.mixed, 0.0)
+    C = tf.where(both, held[:, steps, steps], tf.linalg.diag(tf.cast(~used, tf.float64)))
+    along_steps, along_changes = (
+        tf.where(used, products[:, part] / theta, 0.0)[..., None] for part in (steps, changes)
+    )
+
     right = tf.concat([tf.linalg.matrix_transpose(Q), along_changes], 2)
     solved = tf.linalg.solve(P, tf.where(tf.math.is_finite(right), right, 0.0))
     back, changes_solved = solved[:, :, :memory], solved[:, :, memory:]
-    C = held_steps + tf.matmul(Q, back) + tf.linalg.diag(tf.cast(~used, tf.float64))
     right = along_steps + tf.matmul(Q, changes_solved)
-    v = tf.linalg.solve(_regular(C), tf.where(tf.math.is_finite(right), right, 0.0))
-    u = tf.matmul(back, v) - changes_solved
-    return u[..., 0], v[..., 0]
+    C = _regular(C + tf.matmul(Q, back))
+    u = tf.linalg.solve(C, tf.where(tf.math.is_finite(right), right, 0.0))
+    return tf.concat([u, tf.matmul(back, u) - changes_solved], 1)[..., 0]
 
 
 def _regular(matrices):

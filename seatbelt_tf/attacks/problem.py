@@ -71,10 +71,9 @@ class Problem:
 
     def _loss(self, images, start, weights, prepared):
         distortion = tf.reshape(images - start, [tf.shape(images)[0], -1])
-        if self.squared_norm:
-            cost = tf.reduce_sum(tf.square(distortion), axis=1)
-        else:
-            cost = gaussians.safe_norm(distortion)
+        cost = tf.reduce_sum(tf.square(distortion), axis=1)
+        if not self.squared_norm:
+            cost = gaussians.safe_sqrt(cost)
         return weights * cost + self.divergence(images, prepared)
 
     def value_and_gradient(self, images, prepared):

@@ -100,10 +100,9 @@ def curves(records, blending, norms, ratios=BLENDING_RATIOS):
     Returns:
         (attack, blending), (P', K) each, of the P' pairs that have a gap.
     """
+    pairs = [pair for pair in _pairs(records, blending, ratios) if pair]
     return tuple(
-        np.stack(
-            [share_at(pair[kind], norms) for pair in _pairs(records, blending, ratios) if pair]
-        )
+        np.array([share_at(pair[kind], norms) for pair in pairs]).reshape(len(pairs), len(norms))
         for kind in (0, 1)
     )
 
@@ -124,6 +123,18 @@ def areas(records, blending, ratios=BLENDING_RATIOS):
         for pair in _pairs(records, blending, ratios)
     ]
     return tuple(np.array(found).T)
+
+
+def norms_to_close(records, blending, share=0.5):
+    """The least relative norm at which each pair's attack reaches a share: (P,), NaN without gap.
+
+    Args:
+        records: see `areas`.
+        blending: see `areas`.
+        share: between 0 and 1.
+    """
+    found = _pairs(records, blending, BLENDING_RATIOS)
+    return np.array([norm_to_close(pair[0], share) if pair else np.nan for pair in found])
 
 
 def _pairs(records, blending, ratios):

@@ -30,3 +30,32 @@ def bootstrap_interval(values, confidence=0.95, seed=0):
     means = values[rng.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
     tails = (1 - confidence) / 2
     return float(values.mean()), *map(float, np.quantile(means, (tails, 1 - tails)))
+
+
+def crossed_bootstrap_interval(values, confidence=0.95, seed=0):
+    """Mean with its interval when every training seed was tried on the same pairs.
+
+    Seeds and pairs are resampled independently of each other (Owen 2007, the pigeonhole
+    bootstrap). With one seed it says nothing of other seeds.
+
+    Args:
+        values: (S, P) by training seed and pair.
+        confidence: see `bootstrap_interval`.
+        seed: see `bootstrap_interval`.
+
+    Returns:
+        See `bootstrap_interval`.
+
+    Raises:
+        ValueError: values are not (S, P), S, P ≥ 1, or not finite, or the confidence out of range.
+    """
+    values = np.asarray(values, np.float64)
+    if values.ndim != 2 or not values.size or not np.all(np.isfinite(values)):
+        raise checks.invalid("values", "finite numbers of shape (S, P), S, P ≥ 1", repr(values))
+    if not 0 < confidence < 1:
+        raise checks.invalid("confidence", "a number between 0 and 1", confidence)
+    rng = np.random.default_rng(checks.seed("seed", seed))
+    seeds, pairs = (rng.integers(size, size=(RESAMPLES, size)) for size in values.shape)
+    means = values[seeds[:, :, None], pairs[:, None, :]].mean(axis=(1, 2))
+    tails = (1 - confidence) / 2
+    return float(values.mean()), *map(float, np.quantile(means, (tails, 1 - tails)))

@@ -6,9 +6,6 @@ import tensorflow as tf
 from seatbelt_tf import checks
 from seatbelt_tf.attacks import scoring
 
-# The paper's a, appendix F.
-NOISE_SCALES = (0.1, 0.5, 1.0)
-
 
 def noisy_log_likelihood(victim, images, scale, seed=0, draws=4):
     """log p(x | z), z ~ q(z | x + aε), ε ~ Normal(0, I): the clean image from a noisy one (app. F).

@@ -237,7 +237,8 @@ def test_an_attack_that_was_stopped_early_is_flagged():
         run = attacks.Attack(victim, max_evaluations=evaluations)
         result = run(*problem)
         continued = run.continued_loss(*problem, result.adversarial)
-        assert np.all(continued <= result.loss)
+        # Evaluated in a batch of another size, the same point may differ in its last digit.
+        assert np.all(continued <= result.loss * (1 + 1e-6))
         check = diagnostics.not_converged(result.loss, continued, result.unattacked_divergence)
         assert check.fired == expected
 

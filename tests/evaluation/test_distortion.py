@@ -101,3 +101,30 @@ def test_bootstrap_intervals_cover_the_mean_about_as_often_as_they_say():
 def test_bad_values_are_named(arguments, name):
     with pytest.raises(ValueError, match=name):
         intervals.bootstrap_interval(*arguments)
+
+
+def test_crossed_intervals_are_those_of_pairs_or_seeds_when_the_other_does_not_matter():
+    rng = np.random.default_rng(0)
+    pairs, seeds = rng.normal(size=40), rng.normal(size=12)
+    of_pairs = intervals.crossed_bootstrap_interval(np.tile(pairs, (3, 1)))
+    np.testing.assert_allclose(of_pairs, intervals.bootstrap_interval(pairs), atol=0.02)
+    of_seeds = intervals.crossed_bootstrap_interval(np.tile(seeds[:, None], (1, 30)))
+    np.testing.assert_allclose(of_seeds, intervals.bootstrap_interval(seeds), atol=0.03)
+
+
+def test_crossed_intervals_cover_the_truth_where_resampling_pairs_alone_does_not():
+    rng = np.random.default_rng(1)
+    crossed = alone = 0
+    for _ in range(60):
+        values = rng.normal(size=(10, 1)) + rng.normal(size=(1, 30)) + rng.normal(size=(10, 30))
+        _, lower, upper = intervals.crossed_bootstrap_interval(values)
+        crossed += lower <= 0 <= upper
+        _, lower, upper = intervals.bootstrap_interval(values.mean(axis=0))
+        alone += lower <= 0 <= upper
+    assert crossed >= 52 > alone
+
+
+@pytest.mark.parametrize("values", [[1.0], [[np.nan]], np.zeros((0, 3))])
+def test_crossed_intervals_refuse_what_has_no_seeds_and_pairs(values):
+    with pytest.raises(ValueError, match="finite numbers of shape"):
+        intervals.crossed_bootstrap_interval(values)

@@ -1,0 +1,55 @@
+"""How far images end from the target: the L₂ distances of appendix E, figure E.10."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from seatbelt_tf import checks
+from seatbelt_tf.evaluation.batches import in_batches
+
+
+class Distances(NamedTuple):
+    """L₂ distances over all pixels and channels in [-1, 1]; every field is (B,), NumPy.
+
+    Attributes:
+        target_reconstruction: ‖x_t − x̂_t‖₂, the target to its own reconstruction: how much of an
+            attack's failure is the model's blur ("target-recon distance").
+        adversarial_target: ‖x* − x_t‖₂, the attacked input to the target, as figure E.10's caption
+            has it ("adversarial-target distance").
+        output_target: ‖x̂* − x_t‖₂, the attacked input's reconstruction to the target, as section
+            5.1 describes the same figure ("target images and adversarial outputs").
+    """
+
+    target_reconstruction: np.ndarray
+    adversarial_target: np.ndarray
+    output_target: np.ndarray
+
+
+def distances(reconstruct, adversarial, targets):
+    """The distances of attacked images from their targets.
+
+    Args:
+        reconstruct: (M, H, W, C) images -> mean reconstructions, such as a `SeatbeltVAE`.
+        adversarial: (B, H, W, C) attacked images x* = x + d.
+        targets: (B, H, W, C) targets x_t.
+
+    Returns:
+        `Distances`.
+
+    Raises:
+        ValueError: the two are not of one shape (B, H, W, C).
+    """
+    adversarial, targets = (np.asarray(array, np.float32) for array in (adversarial, targets))
+    if adversarial.ndim != 4 or adversarial.shape != targets.shape:
+        raise checks.invalid(
+            "adversarial.shape", f"(B, H, W, C), as targets {targets.shape}", adversarial.shape
+        )
+    return Distances(
+        _norms(targets - in_batches(reconstruct, targets)),
+        _norms(adversarial - targets),
+        _norms(in_batches(reconstruct, adversarial) - targets),
+    )
+
+
+def _norms(differences):
+    return np.linalg.norm(differences.reshape(len(differences), -1), axis=1)

@@ -1,0 +1,59 @@
+"""What all figures share: size of text, colours, the empty figure, and writing it."""
+
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from seatbelt_tf import checks, runs
+
+DPI = 150
+TITLE_SIZE, LABEL_SIZE, CAPTION_SIZE = 9, 8, 6.5
+# Okabe and Ito's colour-blind-safe palette without its yellow, which a white page swallows.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+LINE_STYLES = ("-", "--", ":", "-.")
+
+
+def save(figure, path):
+    """Writes a figure as PNG, whole or not at all, and the same bytes for the same data.
+
+    A reader never sees half a file, and a failure leaves an earlier one as it was (see
+    `runs.replacing`).
+
+    Args:
+      figure: a `Figure`.
+      path: where to; ends in ".png"; its folder is made if need be.
+
+    Returns:
+      `path` as a `pathlib.Path`.
+
+    Raises:
+      ValueError: if `path` does not end in ".png".
+      OSError: if the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != ".png":
+        raise checks.invalid("path", 'a name ending in ".png"', str(path))
+    # Matplotlib would write its own version, which differs between machines.
+    metadata = {"Software": "seatbelt_tf"}
+    with runs.replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=figure.dpi, metadata=metadata)
+    return path
+
+
+def style(axes, ylabel, xlabel):
+    """Labels, grid and spines as all figures have them; None for no label."""
+    axes.set_ylabel(ylabel, fontsize=LABEL_SIZE)
+    if xlabel is not None:
+        axes.set_xlabel(xlabel, fontsize=LABEL_SIZE)
+    axes.tick_params(which="both", labelsize=7)
+    axes.grid(color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def blank(size, **options):
+    """An empty figure of that size in inches on an Agg canvas."""
+    figure = Figure(figsize=size, dpi=DPI, facecolor="white", **options)
+    FigureCanvasAgg(figure)
+    return figure

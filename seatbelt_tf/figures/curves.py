@@ -1,0 +1,106 @@
+"""Curves of attacks: against their weight, and against their distortion."""
+
+import numpy as np
+from matplotlib.ticker import ScalarFormatter
+
+from seatbelt_tf import checks
+from seatbelt_tf.figures import arguments, canvas
+
+
+def weight_curves(weights, curves, *, ylabel="attack loss Δ (nats)", log=True, title=None):
+    """Draws a quantity against the attack's weight λ, with shaded 95 % intervals where given.
+
+    Args:
+      weights: (W,) positive λ, drawn on a base-2 logarithmic axis; in any order.
+      curves: dict of label to (W,) means, or to a tuple ((W,) means, (2, W) lower and upper ends of
+        the 95 % interval).
+      ylabel: what the quantity is, with its unit.
+      log: whether the quantity's axis is logarithmic; there values of 0 or less run off its foot.
+      title: text above the figure, or None.
+
+    Returns:
+      A `Figure`.
+
+    Raises:
+      ValueError: on shapes that do not match, on values that are not finite, weights that are not
+        positive, interval ends in the wrong order, no curves, or no positive mean with `log`.
+    """
+    weights = arguments.vector("weights", weights)
+    if np.any(weights <= 0):
+        raise checks.invalid("weights", "positive numbers", weights)
+    figure = canvas.blank((6.4, 3.8), layout="constrained")
+    axes = figure.add_subplot()
+    drawn = _draw_curves(figure, axes, weights, curves)
+    axes.set_xscale("log", base=2)
+    if log:
+        positive = drawn
+        positive = positive[positive > 0]
+        if not positive.size:
+            raise checks.invalid("curves", "a positive value somewhere when log=True", curves)
+        axes.set_yscale("log", nonpositive="clip")
+        # Explicit, because clipped values would otherwise drag the axis down to 1e-300.
+        pad = max((positive.max() / positive.min()) ** 0.05, 1.1)
+        axes.set_ylim(positive.min() / pad, positive.max() * pad)
+        if positive.max() < 10 * positive.min():
+            axes.yaxis.set_major_formatter(ScalarFormatter())
+            axes.yaxis.set_minor_formatter(ScalarFormatter())
+    canvas.style(axes, ylabel, "λ")
+    if title is not None:
+        axes.set_title(title, fontsize=canvas.TITLE_SIZE, loc="left")
+    return figure
+
+
+def distortion_curves(norms, curves, *, title=None):
+    """Draws shares of the gap closed against the distortion's relative norm.
+
+    Args:
+      norms: (K,) ‖d‖₂ / ‖x_t − x‖₂ between 0 and 1, in any order.
+      curves: dict of label to (K,) mean shares, or to a tuple ((K,) means, (2, K) lower and upper
+        ends of the 95 % interval).
+      title: text above the figure, or None.
+
+    Returns:
+      A `Figure`.
+
+    Raises:
+      ValueError: on shapes that do not match, on values that are not finite, norms out of range,
+        interval ends in the wrong order, or no curves.
+    """
+    norms = arguments.vector("norms", norms)
+    if np.any((norms < 0) | (norms > 1)):
+        raise checks.invalid("norms", "numbers between 0 and 1", norms)
+    figure = canvas.blank((6.4, 3.8), layout="constrained")
+    axes = figure.add_subplot()
+    _draw_curves(figure, axes, norms, curves)
+    axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    canvas.style(axes, "share of the gap closed", "‖d‖₂ / ‖target − input‖₂")
+    if title is not None:
+        axes.set_title(title, fontsize=canvas.TITLE_SIZE, loc="left")
+    return figure
+
+
+def _draw_curves(figure, axes, positions, curves):
+    """Lines with a legend beside, intervals shaded: -> all numbers drawn, (n,)."""
+    if not curves:
+        raise checks.invalid("curves", "at least one curve", curves)
+    order = np.argsort(positions, kind="stable")
+    drawn, has_interval = [], False
+    for index, (label, value) in enumerate(curves.items()):
+        mean, interval = arguments.mean_and_interval(f"curves[{label!r}]", value, len(positions))
+        colour = canvas.COLOURS[index % len(canvas.COLOURS)]
+        style = canvas.LINE_STYLES[index // len(canvas.COLOURS) % len(canvas.LINE_STYLES)]
+        x = positions[order]
+        axes.plot(x, mean[order], style, color=colour, marker="o", ms=2.5, label=label)
+        drawn.append(mean)
+        if interval is not None:
+            has_interval = True
+            axes.fill_between(x, *interval[:, order], color=colour, alpha=0.2, lw=0)
+            drawn.extend(interval)
+    figure.legend(
+        loc="outside right upper",
+        fontsize=canvas.LABEL_SIZE,
+        frameon=False,
+        title="shaded: 95 % interval" if has_interval else None,
+        title_fontsize=canvas.CAPTION_SIZE,
+    )
+    return np.concatenate(drawn)

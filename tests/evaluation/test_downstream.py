@@ -1,0 +1,103 @@
+"""Downstream classifiers on a model whose latents tell the classes apart by construction."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from seatbelt_tf import gaussians
+from seatbelt_tf.evaluation import downstream
+
+
+class Copy:
+    """An autoencoder that loses nothing: z = x, decoded to itself."""
+
+    def __call__(self, images):
+        return tf.convert_to_tensor(images)
+
+    def encode(self, images):
+        mean = tf.reshape(images, [len(images), -1])
+        halves = mean[:, :40], mean[:, 40:]
+        return tuple(gaussians.Gaussian(half, tf.ones_like(half)) for half in halves)
+
+
+def _images(count, seed):
+    """Three classes by brightness: −0.6, 0, 0.6 with a little noise."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, count)
+    noise = rng.normal(0, 0.1, (count, 8, 8, 1))
+    return (0.6 * (labels - 1)[:, None, None, None] + noise).astype(np.float32), labels
+
+
+TRAIN, TEST = _images(600, 0), _images(150, 1)
+
+
+def become_the_target(model, images, targets):
+    del model, images
+    return targets
+
+
+def stay(model, images, targets):
+    del model, targets
+    return images
+
+
+def _evaluate(attack, **options):
+    options = {"attacked": 40, "steps": 150, **options}
+    return downstream.evaluate(Copy(), TRAIN, TEST, attack=attack, **options)
+
+
+def test_an_attack_that_succeeds_costs_all_accuracy_and_one_that_does_nothing_costs_none():
+    misled, unharmed = _evaluate(become_the_target), _evaluate(stay)
+    for task in downstream.TASKS:
+        table = misled.accuracies()[task]
+        assert table["clean"][0] > 0.97
+        assert table["attacked"][0] < 0.05
+        assert table["drop"][0] < -0.9
+        assert unharmed.accuracies()[task]["drop"] == (0.0, 0.0, 0.0)
+    np.testing.assert_array_equal(unharmed.distortion_norm, np.zeros(40))
+    labels = TEST[1]
+    assert np.all(labels[misled.rows] != labels[misled.target_rows])
+    assert len(np.unique(misled.rows)) == 40
+
+
+def test_the_seed_decides_everything():
+    first, again = _evaluate(stay, steps=10), _evaluate(stay, steps=10)
+    other = _evaluate(stay, steps=1, seed=1)
+    np.testing.assert_array_equal(first.rows, again.rows)
+    for task in downstream.TASKS:
+        np.testing.assert_array_equal(first.correct[task], again.correct[task])
+    assert not np.array_equal(first.rows, other.rows)
+
+
+def test_intervals_hold_the_share_and_the_drop_is_of_the_same_images():
+    correct = np.array([True, True, False, True])
+    found = downstream.Downstream(
+        {"task": correct},
+        {"task": np.array([False, True])},
+        np.array([1, 3]),
+        np.array([0, 0]),
+        np.zeros(2),
+    )
+    table = found.accuracies()["task"]
+    assert [table[name][0] for name in ("clean", "attacked", "drop")] == [0.75, 0.5, -0.5]
+    assert table["drop"][1:] == (-1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "message"),
+    [
+        (TRAIN[1][:-1], {}, "train labels"),
+        (TRAIN[1].astype(float), {}, "train labels"),
+        (TRAIN[1] - 1, {}, "train labels"),
+        (np.zeros(600, int), {}, "two classes"),
+        (TRAIN[1], {"attacked": 151}, "at most the 150"),
+        (TRAIN[1], {"attacked": 0}, "attacked"),
+        (TRAIN[1], {"steps": 0}, "steps"),
+        (TRAIN[1], {"seed": -1}, "seed"),
+    ],
+)
+def test_bad_arguments_are_named(labels, options, message):
+    with pytest.raises(ValueError, match=message):
+        downstream.evaluate(
+            Copy(), (TRAIN[0], labels), TEST, attack=stay, **{"attacked": 40, **options}
+        )

@@ -1,0 +1,146 @@
+"""Studies: what is told apart, what is found again, and the numbers in their tables."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+from programs import run_program
+
+from seatbelt_tf import runs
+from trainers import reproduce
+from trainers.studies import cells, experiments, scales, study
+
+ZOO = scales.Zoo(scales.SCALES["cpu"], "sprites", None)
+
+
+def test_models_share_a_directory_only_if_everything_is_the_same():
+    model = ZOO.single(6.0, seed=0)
+    assert model.key == ZOO.single(6.0, seed=0)._replace(data_dir="/elsewhere").key
+    others = [
+        ZOO.single(6.0, seed=1),
+        ZOO.single(3.0, seed=0),
+        ZOO.hierarchical(6.0),
+        model._replace(dataset="dsprites"),
+        model._replace(options=(*model.options, ("free_bits", 0.5))),
+    ]
+    assert len({model.key, *(other.key for other in others)}) == 6
+
+
+def test_measures_of_another_training_or_with_other_options_are_not_found(tmp_path):
+    run = runs.Run(tmp_path)
+    run.model_file.write_bytes(b"one training")
+    measure = ZOO.attack()
+    first = cells.file_of(run, measure)
+    assert first == cells.file_of(run, ZOO.attack())
+    assert first != cells.file_of(run, ZOO.attack("output"))
+    run.model_file.write_bytes(b"another training")
+    assert first != cells.file_of(run, measure)
+
+
+def test_the_family_is_told_apart_by_flags():
+    scale = scales.SCALES["paper"]
+    members = {model.member: model.flags() for model in ZOO.members(seed=2)}
+    assert list(members) == [
+        "VAE",
+        "β-TCVAE",
+        "hierarchical VAE",
+        "TC-penalised DLGM",
+        "Seatbelt-VAE",
+    ]
+    assert "--likelihood_from=bottom" in members["TC-penalised DLGM"]
+    assert {"--layers=4", "--beta=6.0", "--seed=2"} <= set(members["Seatbelt-VAE"])
+    assert scale.weights == 50
+    assert scale.max_evaluations == 400
+    assert ZOO.single(6.0, penalty="kl").member == "β-VAE"
+
+
+def test_the_same_models_serve_several_experiments():
+    wanted = {name: e.cells(ZOO) for name, e in experiments.EXPERIMENTS.items()}
+    of = {name: {cell.model for cell in found} for name, found in wanted.items()}
+    assert of["figure5"] < of["figureD9"] == of["figure6"]
+    assert len(of["comparison"]) == 15
+    assert len(of["figureD9"]) == len(ZOO.scale.betas) * len(ZOO.scale.depths)
+    merged = reproduce._merged(wanted["figure2"])
+    assert len(merged) == len({cell.model for cell in merged})
+
+
+def test_an_interval_over_seeds_and_pairs_leaves_out_pairs_without_a_value():
+    values = np.array([[1.0, np.nan, 3.0], [2.0, 5.0, 4.0]])
+    mean, lower, upper = study.interval(values)
+    assert mean == 2.5
+    assert lower == 1.0
+    assert upper == 4.0
+    assert all(math.isnan(value) for value in study.interval(None))
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [
+        (0.08312, 3, "0.0831"),
+        (-1234.56, 3, "-1,235"),
+        (12.345, 3, "12.3"),
+        (0.0, 3, "0"),
+        (math.nan, 3, "—"),
+        (3.2e-7, 3, "3.2e-07"),
+    ],
+)
+def test_numbers_in_tables(value, digits, text):
+    assert study.number(value, digits) == text
+
+
+def test_tables_are_written_as_csv_and_markdown(tmp_path):
+    rows = [{"model": "a|b", "β": 1.0}, {"model": "c", "β": 6.0}]
+    study.write(study.Report({"table": rows}, {}), tmp_path, {"command": "x"})
+    with (tmp_path / "table.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["model"] for row in csv.DictReader(file)] == ["a|b", "c"]
+    assert "| a\\|b | 1.0 |" in (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "record.json").read_text()) == {"command": "x"}
+
+
+def test_an_experiment_runs_once_and_is_found_again(tmp_path):
+    command = ("--experiment=figure3", "--scale=smoke", "--workers=2")
+    plan = run_program("reproduce", *command, "--dry_run", directory=tmp_path)
+    assert plan.returncode == 0
+    assert "2 models, 2 with work left" in plan.stdout
+    assert not any(tmp_path.iterdir())
+    first = run_program("reproduce", *command, directory=tmp_path)
+    assert first.returncode == 0, first.stderr
+    directory = tmp_path / "results/reproduction/smoke/figure3-sprites"
+    with (directory / "figure3.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["model"], float(row["β"])) for row in rows] == [("β-TCVAE", 1.0), ("β-TCVAE", 6.0)]
+    assert {path.name for path in directory.glob("*.png")} == {"figure3.png", "training.png"}
+    record = json.loads((directory / "record.json").read_text())
+    assert record["unfinished_models"] == 0
+    assert record["seconds"] > 0
+    assert "--experiment=figure3" in record["command"]
+    assert "tensorflow" in record["versions"]
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.npz")}
+    table = (directory / "figure3.csv").read_bytes()
+    again = run_program("reproduce", *command, directory=tmp_path)
+    assert again.returncode == 0
+    assert "2 models, 0 with work left" in again.stdout
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").rglob("*.npz")} == made
+    assert (directory / "figure3.csv").read_bytes() == table
+
+
+BAD = {
+    "unknown experiment": (("--experiment=figure7",), "did you mean"),
+    "no experiment": ((), "--list"),
+    "unknown dataset": (("--experiment=figure3", "--datasets=sprite"), "Did you mean 'sprites'"),
+    "absent data": (("--experiment=table1", "--data_dir=nowhere"), "nowhere"),
+    "no workers": (("--experiment=figure3", "--workers=0"), "workers"),
+    "nothing finished": (("--experiment=figure3", "--finished"), "finished work of figure3"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused_in_one_line(case, tmp_path):
+    arguments, words = BAD[case]
+    result = run_program("reproduce", *arguments, directory=tmp_path)
+    assert result.returncode == 2
+    assert words in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not any(tmp_path.iterdir())

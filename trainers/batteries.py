@@ -1,0 +1,168 @@
+"""Batteries of attacks on a run's model: set up, summarised and drawn alike by every program."""
+
+import numpy as np
+
+from seatbelt_tf import figures, runs
+from seatbelt_tf.attacks import battery, paper_weights
+from seatbelt_tf.evaluation import distortion, intervals, robustness
+from trainers import program, training
+
+DRAWN_WEIGHTS = (2.0**-10, 1.0, 2.0**10)
+DRAWN_NORMS = np.linspace(0, 1, 41)
+
+
+def pairs(config, data_dir, count, seed):
+    """Images and targets of a run's test split: two (P, H, W, C).
+
+    Args:
+        config: the run's configuration.
+        data_dir: TFDS data directory in place of the run's, or None.
+        count: how many pairs.
+        seed: chooses them.
+    """
+    data = {**config["data"], "data_dir": data_dir or config["data"]["data_dir"]}
+    return training.pairs(data, count, seed)
+
+
+def open_battery(run, config, model, ends, weights, options):
+    """The battery of a run with some options, finished or not.
+
+    Args:
+        run: a `runs.Run`.
+        config: its configuration.
+        model: its model.
+        ends: see `pairs`.
+        weights: how many λ.
+        options: keyword arguments of `attacks.attack`; "seed" also chose the pairs.
+    """
+    origin = {"model": run.model_digest(), "data": config["data"], "seed": options["seed"]}
+    return battery.Battery(model, *ends, paper_weights(weights), run.attacks, options, origin)
+
+
+def solve(attacks):
+    """Computes what is missing of a battery, showing progress: -> (records, diagnoses)."""
+    progress = program.Progress(len(attacks.images) * len(attacks.weights), 0, "attacks")
+    records = attacks.run(lambda done: progress.update(done, 1, attacks.options["objective"]))
+    return records, attacks.diagnose(records)
+
+
+def blending_shares(attacks):
+    """`distortion.blending_shares` of a battery's pairs: (P, K)."""
+    return distortion.blending_shares(attacks.scorer, attacks.images, attacks.targets)
+
+
+def summarise(records, blending):
+    """What a battery found, what compares models first.
+
+    Args:
+        records: of `solve`.
+        blending: of `blending_shares`.
+
+    Returns:
+        Dict of name to {"mean", "lower", "upper"}, with 95 % intervals over pairs, of every measure
+        of `robustness.by_pair` that some pair has; then the numbers of `battery.summarise` that are
+        no such means.
+    """
+    measured = {
+        name: values[np.isfinite(values)]
+        for name, values in robustness.by_pair(records, blending).items()
+    }
+    counts = battery.summarise(records)
+    return {
+        **{name: interval(values) for name, values in measured.items() if len(values)},
+        **{name: value for name, value in counts.items() if not name.startswith("mean_")},
+    }
+
+
+def interval(values):
+    """Mean of independent values with its 95 % bootstrap interval, as a dict."""
+    return dict(zip(("mean", "lower", "upper"), intervals.bootstrap_interval(values), strict=True))
+
+
+def write(attacks, records, diagnoses, blending):
+    """Writes summary.json and the figures into the battery's directory.
+
+    Returns:
+        (the summary, names of the figures).
+    """
+    summary = summarise(records, blending)
+    runs.write_json(
+        attacks.path / "summary.json",
+        {**summary, "diagnostics": [diagnosis._asdict() for diagnosis in diagnoses]},
+    )
+    objective = attacks.options["objective"]
+    pictures = {
+        "loss": loss_curves({objective: records}),
+        "closed_share": closed_share_curves({objective: records}),
+        "panel": panel(attacks, records),
+    }
+    if "attack_area" in summary:
+        pictures["distortion"] = distortion_curves({objective: records}, blending)
+    for name, figure in pictures.items():
+        figures.save(figure, attacks.path / f"{name}.png")
+    return summary, list(pictures)
+
+
+def loss_curves(records):
+    """Δ against λ: dict of label to records -> `Figure`."""
+    curves = {label: np.mean(_by_weight(r, "loss"), axis=0) for label, r in records.items()}
+    return figures.weight_curves(_weights(records), curves)
+
+
+def closed_share_curves(records):
+    """Share of the gap closed against λ: dict of label to records -> `Figure`."""
+    curves = {
+        label: np.nanmean(_by_weight(r, "closed_share"), axis=0) for label, r in records.items()
+    }
+    return figures.weight_curves(
+        _weights(records), curves, ylabel="share of the gap closed", log=False
+    )
+
+
+def distortion_curves(records, blending):
+    """The distortion curves of attacks on the same pairs, beside blending: -> `Figure`."""
+    drawn = {}
+    for label, found in records.items():
+        attack, blended = distortion.curves(found, blending, DRAWN_NORMS)
+        drawn[label] = _with_interval(attack)
+    return figures.distortion_curves(DRAWN_NORMS, drawn | {"blending": _with_interval(blended)})
+
+
+def _with_interval(curves):
+    """(P, K) curves -> their mean (K,) and the ends of its 95 % interval (2, K)."""
+    found = np.array([intervals.bootstrap_interval(values) for values in curves.T]).T
+    return found[0], found[1:]
+
+
+def _weights(records):
+    return np.unique(next(iter(records.values()))["weight"])
+
+
+def _by_weight(records, name):
+    """A field as (P, W)."""
+    return records[name].reshape(-1, len(np.unique(records["weight"])))
+
+
+def panel(attacks, records):
+    """Inputs, attacked inputs, targets and their reconstructions of three pairs: -> `Figure`."""
+    rows = [
+        np.flatnonzero(records["pair"] == pair)[
+            np.argmin(np.abs(np.log(attacks.weights) - np.log(weight)))
+        ]
+        for pair in range(min(3, len(attacks.images)))
+        for weight in DRAWN_WEIGHTS
+    ]
+    chosen = records["pair"][rows]
+    images, targets = attacks.images[chosen], attacks.targets[chosen]
+    adversarial = records["adversarial"][rows]
+    model = attacks.victim
+    return figures.attack_panel(
+        images,
+        model(images).numpy(),
+        adversarial,
+        model(adversarial).numpy(),
+        targets,
+        model(targets).numpy(),
+        labels=[f"λ = {records['weight'][row]:.3g}" for row in rows],
+        title=f"{attacks.options['objective']}, layers: {attacks.options['layers']}",
+    )

@@ -1,0 +1,163 @@
+"""Evaluates a trained model in full: `python -m trainers.evaluate --help`."""
+
+import pathlib
+import shlex
+import sys
+import time
+
+from absl import flags
+
+from seatbelt_tf import checks, datasets, presets, runs
+from trainers import machine, program, provenance
+
+DESCRIPTION = """
+Everything about the model of a run: clean quality, attacks with their diagnostics, robustness to
+noise, overlap, distances, the mutual information gap of datasets with factors, and classifiers
+behind the model for datasets with classes. Writes report.html (one page with everything in it, to
+hand on), report.json, report.csv, report.md and figures under the run's evaluation/, and finished
+attacks under attacks/, where trainers.attack finds them, too. Started again, the program goes on
+where it was.
+
+Examples:
+  PROGRAM --run=runs/sprites
+  PROGRAM --run=runs/sprites --objective=latent_kl,latent_w2,output --pairs=20
+  PROGRAM --run=runs/cifar10 --data_dir=data --attacked=500
+
+Exit status: 0 done, 2 bad input.
+"""
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("run", None, "Run directory of a trained model.")
+flags.DEFINE_list(
+    "objective", ["latent_kl", "output"], f"Some of {', '.join(presets.ATTACK_OBJECTIVES)}."
+)
+flags.DEFINE_integer("pairs", 10, "Pairs of test images, chosen by the seed.")
+flags.DEFINE_integer("weights", 50, "Weights λ, geometric from 2^-20 to 2^20.")
+flags.DEFINE_integer("max_evaluations", 400, "Evaluations allowed to each attack.")
+flags.DEFINE_integer("images", 4000, "Test images that clean quality, overlap and MIG are of.")
+flags.DEFINE_integer("attacked", 200, "Test images attacked to mislead classifiers.")
+flags.DEFINE_integer("seed", 0, "Of pairs, noise and classifiers.")
+flags.DEFINE_string("data_dir", None, "TFDS data directory. Default: the run's.")
+
+# Of trainers.attack's own defaults: the same settings are the same battery.
+ATTACK = {"layers": "all", "ancestors": "mean", "draws": 4, "restarts": 0}
+
+
+def main():
+    """Measures what is missing, writes the report and says where it is."""
+    started = time.monotonic()
+    if FLAGS.run is None:
+        raise checks.invalid("run", "--run=DIRECTORY, made by trainers.train", None)
+    for name in ("pairs", "weights", "max_evaluations", "images", "attacked"):
+        checks.positive_integer(name, FLAGS[name].value)
+    checks.seed("seed", FLAGS.seed)
+    if not FLAGS.objective:
+        raise checks.invalid("objective", "at least one", "none")
+    for objective in FLAGS.objective:
+        checks.one_of("objective", objective, presets.ATTACK_OBJECTIVES)
+    run = runs.Run(FLAGS.run)
+    run.check_trained()
+    config = run.config()
+    data = {**config["data"], "data_dir": FLAGS.data_dir or config["data"]["data_dir"]}
+    datasets.check(data["name"], data["data_dir"], max_unreadable=data.get("max_unreadable", 0))
+
+    program.import_tensorflow()
+    from trainers import training
+    from trainers.evaluation import output, parts, sections
+
+    training.check_same_images(data)
+    # Networks may be trained in bfloat16; an attacker computes in float32.
+    subject = parts.Subject(run, data, run.load_model(dtype="float32"))
+    images = min(FLAGS.images, training.info(data).splits["test"])
+    found, blending = _attack(subject, config)
+    told = [
+        sections.clean(subject, parts.clean(subject, images)),
+        *sections.attacks(found, blending),
+        sections.noise(parts.noise(subject, images, FLAGS.seed)),
+        sections.overlap(subject, parts.overlap(subject, images)),
+    ]
+    gap = parts.mutual_information_gap(subject, images)
+    if gap is not None:
+        told.append(sections.mutual_information_gap(gap))
+    classified = parts.classifiers(subject, FLAGS.attacked, FLAGS.max_evaluations, FLAGS.seed)
+    if classified is not None:
+        told.append(sections.downstream(classified))
+    headline = sections.headline(found, blending)
+    names = output.write(
+        run.evaluation,
+        f"Robustness of {pathlib.Path(FLAGS.run).resolve().name}",
+        headline,
+        _facts(subject.model, config),
+        told,
+        _provenance(run, config, time.monotonic() - started),
+    )
+    for sentence in headline:
+        print(f"  {sentence}")
+    print(f"  {run.evaluation}: {', '.join(names)}")
+
+
+def _attack(subject, config):
+    """All batteries on the same pairs, and the blending shares of those pairs."""
+    from trainers import batteries
+    from trainers.evaluation import parts
+    from trainers.evaluation.sections import Attacked
+
+    ends = batteries.pairs(config, FLAGS.data_dir, FLAGS.pairs, FLAGS.seed)
+    options = {**ATTACK, "max_evaluations": FLAGS.max_evaluations, "seed": FLAGS.seed}
+    found = []
+    for objective in dict.fromkeys(FLAGS.objective):
+        attacks = batteries.open_battery(
+            subject.run,
+            config,
+            subject.model,
+            ends,
+            FLAGS.weights,
+            {"objective": objective, **options},
+        )
+        records, diagnoses = batteries.solve(attacks)
+        distances = parts.battery_distances(subject, attacks, records)
+        found.append(Attacked(attacks, records, diagnoses, distances))
+    settings = {"pairs": FLAGS.pairs, "seed": FLAGS.seed}
+    blending = parts.kept(
+        subject.run,
+        "blending",
+        settings,
+        ["shares"],
+        lambda: {"shares": batteries.blending_shares(found[0].battery)},
+    )
+    return found, blending["shares"]
+
+
+def _facts(model, config):
+    """What the model is: text by text."""
+    options = ("beta", "penalty", "likelihood_from", "inference", "likelihood_scale")
+    trained = config.get("training", {})
+    return {
+        "member of the family": presets.member(
+            model.latent_dims, model.penalty, model.beta, model.likelihood_from
+        ),
+        "dataset": config["data"]["name"],
+        "image shape": " × ".join(map(str, model.image_shape)),
+        "latent units by layer, bottom first": ", ".join(map(str, model.latent_dims)),
+        **{name: str(getattr(model, name)) for name in options},
+        "training": ", ".join(f"{name} {value}" for name, value in trained.items()),
+    }
+
+
+def _provenance(run, config, seconds):
+    """How the report was made: text by text."""
+    versions = provenance.describe()["versions"]
+    command = config.get("command")
+    return {
+        "command": shlex.join(["python", "-m", "trainers.evaluate", *sys.argv[1:]]),
+        "wall time of this call": f"{seconds:,.0f} s; what an earlier call left is not counted",
+        "seed": str(FLAGS.seed),
+        "versions": ", ".join(f"{name} {text}" for name, text in versions.items()),
+        "machine": machine.describe(xla=False)["processor"],
+        "weights (SHA-256, first digits)": run.model_digest(),
+        "trained by": shlex.join(map(str, command)) if isinstance(command, list) else "unknown",
+    }
+
+
+if __name__ == "__main__":
+    program.start(main, DESCRIPTION)

@@ -1,0 +1,1 @@
+"""What trainers.evaluate measures of a model and how it is told."""

@@ -1,0 +1,165 @@
+"""An evaluation as files: JSON, CSV, Markdown and one HTML page, all from the same sections."""
+
+import csv
+import dataclasses
+import html
+import io
+import math
+
+from seatbelt_tf import figures, runs
+from trainers.evaluation import page
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One number: its 95 % interval, where there is one, its unit and what it means."""
+
+    name: str
+    mean: float
+    lower: float | None = None
+    upper: float | None = None
+    unit: str = ""
+    meaning: str = ""
+
+    def __str__(self):
+        interval = "" if self.lower is None else f" [{_number(self.lower)}, {_number(self.upper)}]"
+        return f"{_number(self.mean)}{interval}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A `Figure` with its file's name, what it shows, and what is written under it."""
+
+    name: str
+    figure: object
+    alt: str
+    caption: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A part of the page; `text` is a list of paragraphs, `level` that of its heading."""
+
+    title: str
+    text: list
+    rows: list = ()
+    diagnoses: list = ()
+    pictures: list = ()
+    level: int = 2
+
+
+def write(directory, title, headline, facts, sections, provenance):
+    """Writes report.json, report.csv, report.md, report.html and the figures.
+
+    Args:
+        directory: `pathlib.Path`.
+        title: of the page.
+        headline: list of sentences that come first.
+        facts: dict of text to text: what the model is.
+        sections: list of `Section`.
+        provenance: dict of text to text: how it was made.
+
+    Returns:
+        The names of the files.
+    """
+    record = {
+        "title": title,
+        "headline": headline,
+        "model": facts,
+        "sections": [_as_json(section) for section in sections],
+        "provenance": provenance,
+    }
+    runs.write_json(directory / "report.json", record)
+    pictures = [picture for section in sections for picture in section.pictures]
+    for picture in pictures:
+        figures.save(picture.figure, directory / f"{picture.name}.png")
+    texts = {
+        "report.csv": _csv(sections),
+        "report.md": _markdown(title, headline, sections),
+        "report.html": _html(directory, record, sections),
+    }
+    for name, text in texts.items():
+        with runs.replacing(directory / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return ["report.json", *texts, *(f"{picture.name}.png" for picture in pictures)]
+
+
+def _number(value):
+    """Four significant digits, or whole from a thousand; a true minus sign."""
+    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return text.replace("-", "−")
+
+
+def _as_json(section):
+    checks = [
+        {
+            **diagnosis._asdict(),
+            "value": diagnosis.value if math.isfinite(diagnosis.value) else None,
+        }
+        for diagnosis in section.diagnoses
+    ]
+    rows = [dataclasses.asdict(row) for row in section.rows]
+    return {"title": section.title, "rows": rows, "diagnostics": checks}
+
+
+def _csv(sections):
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["section", "name", "mean", "lower", "upper", "unit"])
+    for section in sections:
+        for row in section.rows:
+            bounds = ["" if bound is None else bound for bound in (row.lower, row.upper)]
+            writer.writerow([section.title, row.name, row.mean, *bounds, row.unit])
+    return text.getvalue()
+
+
+def _markdown(title, headline, sections):
+    # Markdown passes HTML on.
+    lines = [f"# {html.escape(title)}", "", *(f"- {sentence}" for sentence in headline)]
+    for section in sections:
+        if section.rows:
+            lines += ["", f"## {section.title}", "", "| | value | unit |", "|---|---|---|"]
+            lines += [f"| {row.name} | {row} | {row.unit} |" for row in section.rows]
+    return "\n".join(lines) + "\n"
+
+
+def _html(directory, record, sections):
+    pieces = [
+        page.bullets(record["headline"]),
+        page.heading("The model"),
+        page.table("Configuration", ("setting", "value"), record["model"].items()),
+    ]
+    for section in sections:
+        pieces.append(page.heading(section.title, section.level))
+        pieces += [page.paragraph(text) for text in section.text]
+        if section.rows:
+            rows = [
+                (page.noted(row.name, row.meaning), f"{row} {row.unit}".strip())
+                for row in section.rows
+            ]
+            pieces.append(page.table("Measured, with 95 % intervals", ("what", "value"), rows))
+        if section.diagnoses:
+            pieces.append(_checks(section))
+        pieces += [
+            page.figure(
+                (directory / f"{picture.name}.png").read_bytes(), picture.alt, picture.caption
+            )
+            for picture in section.pictures
+        ]
+    pieces += [
+        page.heading("How it was made"),
+        page.table("Command, versions and seeds", ("what", "value"), record["provenance"].items()),
+    ]
+    return page.document(record["title"], *pieces)
+
+
+def _checks(section):
+    rows = [
+        (
+            page.noted(check.name, f"if it fires: {check.meaning}"),
+            f"{_number(check.value)} (limit {_number(check.limit)})",
+            page.alarm("FIRED") if check.fired else "ok",
+        )
+        for check in section.diagnoses
+    ]
+    return page.table("Checks: can this attack be trusted?", ("check", "found", "verdict"), rows)

@@ -1,0 +1,188 @@
+"""The parts of an evaluation other than batteries, each computed once and kept in a file.
+
+A part's file is named by its settings and by the model's weights, so that results of another model
+or other settings are never taken for it.
+"""
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from seatbelt_tf import presets, runs, tensors
+from seatbelt_tf.evaluation import (
+    disentanglement,
+    distances,
+    downstream,
+    noisy_log_likelihood,
+    stddev_norms,
+)
+from trainers import training
+from trainers.studies import cells
+
+NOISY_IMAGES = 200
+TRAINING_IMAGES = 20_000
+SHOWN = 16
+
+
+class Subject(NamedTuple):
+    """What is evaluated.
+
+    Attributes:
+        run: a `runs.Run`.
+        data: the data part of its configuration, with the directory to read from.
+        model: its model.
+    """
+
+    run: runs.Run
+    data: dict
+    model: object
+
+
+def kept(run, name, settings, fields, compute):
+    """What `compute()` returns, from the part's file once it is there.
+
+    Args:
+        run: a `runs.Run`.
+        name: the part's.
+        settings: JSON-compatible dict of everything but the model that the result depends on.
+        fields: names of the arrays.
+        compute: returns a dict of them.
+
+    Returns:
+        Dict of arrays by name.
+    """
+    path = cells.file_of(run, cells.Measure(f"report_{name}", tuple(settings.items())))
+    tensors.set_aside_if_damaged(path, [*fields, "seconds"])
+    for _ in runs.unfinished([path]):
+        print(f"{name} …", flush=True)
+        started = time.monotonic()
+        arrays = compute()
+        seconds = np.float64(time.monotonic() - started)
+        tensors.save(path, {**{key: np.asarray(arrays[key]) for key in fields}, "seconds": seconds})
+    return tensors.load(path)
+
+
+def clean(subject, count):
+    """Means over test images of the ELBO and its parts (nats): dict of ()."""
+    layers = range(1, len(subject.model.latent_dims) + 1)
+    fields = ["elbo", "log_likelihood", *(f"kl_layer_{i}" for i in layers), "total_correlation"]
+
+    def compute():
+        test = training.data(subject.data, "test", batch_size=training.EVALUATION_BATCH)
+        return training.validate(subject.model, test.take(-(-count // training.EVALUATION_BATCH)))
+
+    return kept(subject.run, "clean", {"images": count}, fields, compute)
+
+
+def noise(subject, count, seed):
+    """`noisy_log_likelihood` without noise and at the paper's scales: dict of (M,)."""
+    scales = {f"noise_{scale:g}": scale for scale in (0.0, *presets.NOISE_SCALES)}
+    count = min(count, NOISY_IMAGES)
+
+    def compute():
+        images, _ = load_images(subject.data, "test", count)
+        return {
+            name: noisy_log_likelihood(subject.model, images, scale, seed)
+            for name, scale in scales.items()
+        }
+
+    return kept(subject.run, "noise", {"images": count, "seed": seed}, list(scales), compute)
+
+
+def overlap(subject, count):
+    """`stddev_norms` by layer: dict of (M,)."""
+    fields = [f"layer_{layer + 1}" for layer in range(len(subject.model.latent_dims))]
+
+    def compute():
+        images, _ = load_images(subject.data, "test", count)
+        return dict(zip(fields, stddev_norms(subject.model, images), strict=True))
+
+    return kept(subject.run, "overlap", {"images": count}, fields, compute)
+
+
+def mutual_information_gap(subject, count):
+    """MIG of the means of all layers, of a dataset with factors; None for others."""
+    if training.info(subject.data).factors is None:
+        return None
+
+    def compute():
+        images, factors = load_images(subject.data, "test", count, with_labels=True)
+        latents = downstream.latents(subject.model, images)
+        return {"mig": disentanglement.mutual_information_gap(latents, factors)}
+
+    return kept(subject.run, "mig", {"images": count}, ["mig"], compute)
+
+
+def classifiers(subject, attacked, max_evaluations, seed):
+    """`downstream.Downstream` on a dataset with one class an image; None for others."""
+    info = training.info(subject.data)
+    if info.labels is None or info.factors is not None:
+        return None
+    _, labels = load_images(subject.data, "test", 1, with_labels=True)
+    if labels.ndim != 1:
+        return None
+    attacked = min(attacked, info.splits["test"])
+    settings = {
+        "attacked": attacked,
+        "max_evaluations": max_evaluations,
+        "seed": seed,
+        "training_images": TRAINING_IMAGES,
+    }
+    fields = {f"{kind}_{task}" for kind in ("clean", "attacked") for task in downstream.TASKS}
+    others = ("rows", "target_rows", "distortion_norm")
+
+    def attack(*arguments):
+        return downstream.latent_attack(*arguments, max_evaluations=max_evaluations)
+
+    def compute():
+        found = downstream.evaluate(
+            subject.model,
+            load_images(subject.data, "train", TRAINING_IMAGES, with_labels=True),
+            load_images(subject.data, "test", info.splits["test"], with_labels=True),
+            attacked=attacked,
+            attack=attack,
+            seed=seed,
+        )
+        return {
+            **{f"clean_{task}": values for task, values in found.correct.items()},
+            **{f"attacked_{task}": values for task, values in found.attacked_correct.items()},
+            **{name: getattr(found, name) for name in others},
+        }
+
+    found = kept(subject.run, "downstream", settings, [*sorted(fields), *others], compute)
+    return downstream.Downstream(
+        {task: found[f"clean_{task}"] for task in downstream.TASKS},
+        {task: found[f"attacked_{task}"] for task in downstream.TASKS},
+        *(found[name] for name in others),
+    )
+
+
+def battery_distances(subject, attacks, records):
+    """`distances` of a battery's attacks, averaged over λ: dict of (P,)."""
+    names = distances.Distances._fields
+
+    def compute():
+        targets = attacks.targets[records["pair"]]
+        found = distances.distances(subject.model, records["adversarial"], targets)
+        pairs = (len(attacks.images), -1)
+        return {name: getattr(found, name).reshape(pairs).mean(axis=1) for name in names}
+
+    return kept(subject.run, "distances", {"battery": attacks.path.name}, names, compute)
+
+
+def load_images(data, split, count, *, with_labels=False):
+    """The first images of a split in the dataset's own order: (images, labels or None)."""
+    size = min(training.EVALUATION_BATCH, count)
+    batches = training.data(
+        data,
+        split,
+        batch_size=size,
+        shuffle=False,
+        drop_remainder=False,
+        with_labels=with_labels,
+    ).take(-(-count // size))
+    parts = list(batches.as_numpy_iterator())
+    if not with_labels:
+        return np.concatenate(parts)[:count], None
+    return tuple(np.concatenate(column)[:count] for column in zip(*parts, strict=True))

@@ -1,0 +1,169 @@
+"""Every figure and table of the paper by name: `python -m trainers.reproduce --help`."""
+
+import pathlib
+import sys
+import time
+
+from absl import flags
+
+from seatbelt_tf import checks, datasets
+from trainers import program
+
+DESCRIPTION = """
+Repeats the paper's figures and tables: trains the models of a study, attacks and measures them, and
+writes tables, figures and a record of how they came about to RESULTS/SCALE/EXPERIMENT-DATASET.
+Models and measures are kept in a store and shared by all experiments; what is there is never
+computed again. Any number of processes, on any machines that share the store, may work on the same
+experiment: no work is done twice, and what a killed one was doing is taken over.
+
+Examples:
+  PROGRAM --experiment=figure3 --scale=smoke       a minute, to see that it works
+  PROGRAM --experiment=figure5 --dry_run           what it takes
+  PROGRAM --experiment=figure5,figureD9 --workers=2
+  PROGRAM --experiment=table1 --data_dir=DIR       CIFAR-10, as TFDS has it
+  PROGRAM --experiment=all --finished              tables and figures of what is there
+
+Exit status: 0 done, 2 bad input, 5 a file cannot be written, 130 Ctrl-C, 143 SIGTERM.
+"""
+
+FLAGS = flags.FLAGS
+flags.DEFINE_list("experiment", None, "Names, or all; --list shows them.")
+flags.DEFINE_enum("scale", "cpu", ["smoke", "cpu", "paper"], "Size of models and attacks.")
+flags.DEFINE_list("datasets", None, "In place of the experiment's own.")
+flags.DEFINE_string("data_dir", None, "TFDS data directory. Default: as TFDS has it.")
+flags.DEFINE_string("store", "runs/studies", "Where models and measures are kept.")
+flags.DEFINE_string("results", "results/reproduction", "Where tables and figures go.")
+flags.DEFINE_integer("workers", 1, "Models worked on at once, each by a process of its own.")
+flags.DEFINE_bool("dry_run", False, "Print the plan with the estimated time; do nothing.")
+flags.DEFINE_bool("finished", False, "Compute nothing; write what can be from what is there.")
+flags.DEFINE_bool("list", False, "Name the experiments and stop.")
+
+# Measured on two cores, for estimates only: images trained and evaluations of an attack a second.
+IMAGES_PER_SECOND, EVALUATIONS_PER_SECOND = 1500, 1500
+OTHER_MEASURE_SECONDS = {"clean": 15, "downstream": 150}
+
+
+def main():
+    """Makes what is missing and writes the reports."""
+    from trainers.studies import experiments, scales
+
+    if FLAGS.list:
+        for name, experiment in experiments.EXPERIMENTS.items():
+            print(f"{name:12}{experiment.title}")
+        return
+    if not FLAGS.experiment:
+        raise checks.invalid("experiment", "names, as --list shows them", FLAGS.experiment)
+    names = list(experiments.EXPERIMENTS) if FLAGS.experiment == ["all"] else FLAGS.experiment
+    for name in names:
+        checks.one_of("experiment", name, experiments.EXPERIMENTS)
+    checks.positive_integer("workers", FLAGS.workers)
+    scale = scales.SCALES[FLAGS.scale]
+    for name in names:
+        experiment = experiments.EXPERIMENTS[name]
+        own = experiment.datasets if FLAGS.scale == "paper" else experiment.here
+        for dataset in FLAGS.datasets or own:
+            if not FLAGS.finished:
+                datasets.check(dataset, FLAGS.data_dir)
+            zoo = scales.Zoo(scale, dataset, FLAGS.data_dir)
+            _reproduce(name, experiment, zoo)
+
+
+def _reproduce(name, experiment, zoo):
+    from trainers.studies import cells
+
+    wanted = _merged(experiment.cells(zoo))
+    missing = [cell for cell in wanted if any(cells.missing(FLAGS.store, cell))]
+    print(
+        f"{name} on {zoo.dataset}, {FLAGS.scale}: {len(wanted)} models, {len(missing)} with work "
+        f"left, about {_duration(sum(_seconds(cell) for cell in missing))}"
+    )
+    if FLAGS.dry_run:
+        for cell in missing:
+            is_untrained, measures = cells.missing(FLAGS.store, cell)
+            kinds = [measure.name for measure in measures]
+            work = ", ".join((["train"] if is_untrained else []) + kinds)
+            print(f"  {cell.model.key}: {work} ({_duration(_seconds(cell))})")
+        return
+    if not FLAGS.finished:
+        _make(missing)
+    _write(name, experiment, zoo, wanted)
+
+
+def _merged(wanted):
+    """One cell a model, with the measures of all that name it."""
+    from trainers.studies.cells import Cell
+
+    by_model = {}
+    for cell in wanted:
+        by_model.setdefault(cell.model, {}).update(dict.fromkeys(cell.measures))
+    return [Cell(model, tuple(measures)) for model, measures in by_model.items()]
+
+
+def _make(missing):
+    from trainers.studies import executor
+
+    started, done = time.monotonic(), 0
+
+    def report(cell):
+        nonlocal done
+        done += 1
+        left = (time.monotonic() - started) / done * (len(missing) - done)
+        print(f"  {done}/{len(missing)}  {_duration(left)} left  {cell.model.key}", flush=True)
+
+    executor.work_off(FLAGS.store, missing, FLAGS.workers, report)
+
+
+def _write(name, experiment, zoo, wanted):
+    from trainers import provenance
+
+    program.import_tensorflow()
+    from trainers.studies import reports, study
+
+    findings = study.Findings(FLAGS.store, wanted)
+    if wanted and findings.unfinished == len(wanted):
+        raise checks.invalid("store", f"finished work of {name} on {zoo.dataset}", FLAGS.store)
+    report = reports.REPORTS[name](zoo, findings)
+    directory = pathlib.Path(FLAGS.results) / FLAGS.scale / f"{name}-{zoo.dataset}"
+    study.write(
+        report,
+        directory,
+        {
+            "experiment": name,
+            "title": experiment.title,
+            "dataset": zoo.dataset,
+            "command": f"python -m trainers.reproduce {' '.join(sys.argv[1:])}",
+            "scale": {FLAGS.scale: zoo.scale._asdict()},
+            "models": [{"member": c.model.member, "flags": c.model.flags()} for c in wanted],
+            "unfinished_models": findings.unfinished,
+            "seconds": round(findings.seconds),
+            **provenance.describe(),
+        },
+    )
+    note = f"; {findings.unfinished} models not finished" if findings.unfinished else ""
+    print(f"  {directory}: {', '.join([*report.tables, *report.figures])}{note}")
+
+
+def _seconds(cell):
+    """Estimated seconds of what is missing of a cell."""
+    from trainers.studies import cells
+
+    is_untrained, measures = cells.missing(FLAGS.store, cell)
+    images = cell.model.option("steps", 0) * cell.model.option("batch_size", 1024)
+    seconds = images / IMAGES_PER_SECOND if is_untrained else 0.0
+    for measure in measures:
+        options = dict(measure.options)
+        if measure.name == "attack":
+            evaluations = options["pairs"] * options["weights"] * options["max_evaluations"]
+            seconds += evaluations / EVALUATIONS_PER_SECOND
+        else:
+            seconds += OTHER_MEASURE_SECONDS.get(measure.name, 10)
+    return seconds / FLAGS.workers
+
+
+def _duration(seconds):
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
+
+
+if __name__ == "__main__":
+    program.start(main, DESCRIPTION)

@@ -1,0 +1,192 @@
+"""What a study is made of: models to train and what to measure of each, found again by a hash.
+
+A store holds `models/NAME-HASH`, a run directory a model, and in its evaluation/ one file a
+measure, named by the measure's options and the model's weights. What is there is never computed
+again, whichever experiment wants it; what was made with other settings has another name. Any
+number of processes and machines may work on one store (`seatbelt_tf.storage.unfinished`).
+"""
+
+import contextlib
+import hashlib
+import json
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from seatbelt_tf import runs, tensors
+
+
+class Model(NamedTuple):
+    """A model to train.
+
+    Attributes:
+        member: its name in tables.
+        dataset: its dataset's name.
+        options: flags of trainers.train other than dataset, data_dir and seed, as (name, value)s.
+        seed: of the training.
+        data_dir: TFDS data directory, or None.
+    """
+
+    member: str
+    dataset: str
+    options: tuple
+    seed: int
+    data_dir: str | None = None
+
+    @property
+    def key(self):
+        """Name of its run directory: what tells it apart, and a hash of all settings."""
+        settings = {"dataset": self.dataset, "seed": self.seed, **dict(self.options)}
+        words = f"{self.dataset}-{self.member}-seed{self.seed}".lower().replace("β", "beta")
+        words = re.sub(r"[^a-z0-9-]", "_", words)
+        return f"{words}-{digest(settings)}"
+
+    def option(self, name, default=None):
+        """The value of a flag."""
+        return dict(self.options).get(name, default)
+
+    def flags(self):
+        """The flags of trainers.train that make it."""
+        settings = {"dataset": self.dataset, "seed": self.seed, **dict(self.options)}
+        if self.data_dir is not None:
+            settings["data_dir"] = self.data_dir
+        return [f"--{name}={value}" for name, value in settings.items()]
+
+
+class Measure(NamedTuple):
+    """Something to measure of a trained model.
+
+    Attributes:
+        name: a function's name in `trainers.studies.measures`.
+        options: its keyword arguments, as (name, value)s.
+    """
+
+    name: str
+    options: tuple = ()
+
+
+class Cell(NamedTuple):
+    """A model and all that is measured of it: one idempotent piece of work.
+
+    Attributes:
+        model: `Model`.
+        measures: tuple of `Measure`.
+    """
+
+    model: Model
+    measures: tuple
+
+
+def digest(settings):
+    """A short hash of JSON-compatible settings."""
+    text = json.dumps(settings, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def run_of(store, model):
+    """The model's `runs.Run` in a store."""
+    return runs.Run(pathlib.Path(store) / "models" / model.key)
+
+
+def file_of(run, measure):
+    """The file of a measure of a trained run."""
+    settings = {"measure": measure.name, "model": run.model_digest(), **dict(measure.options)}
+    return run.evaluation / f"{measure.name}-{digest(settings)}.npz"
+
+
+def missing(store, cell):
+    """(whether the model is still to be trained, the measures still to be made)."""
+    run = run_of(store, cell.model)
+    if not run.model_file.exists():
+        return True, cell.measures
+    return False, tuple(m for m in cell.measures if not file_of(run, m).exists())
+
+
+def make(store, cell):
+    """Trains the cell's model and measures what is missing; safe to call again, and elsewhere.
+
+    Args:
+        store: the store's directory.
+        cell: a `Cell`.
+
+    Raises:
+        RuntimeError: the training failed; the message names its log.
+    """
+    run = run_of(store, cell.model)
+    for _ in runs.unfinished([run.model_file]):
+        # A training whose parent was killed may be going on.
+        with runs.claim(run.config_file, wait=True):
+            pass
+        if not run.model_file.exists():
+            _train(run, cell.model, log_of(store, cell.model))
+    _, measures = missing(store, cell)
+    if not measures:
+        return
+    from trainers import program
+
+    program.import_tensorflow()
+    from trainers.studies import measures as functions
+
+    # Networks may be trained in bfloat16; an attacker computes in float32.
+    model, config = run.load_model(dtype="float32"), run.config()
+    if cell.model.data_dir is not None:
+        config["data"]["data_dir"] = cell.model.data_dir
+    by_file = {file_of(run, measure): measure for measure in measures}
+    for path in runs.unfinished(by_file):
+        measure = by_file[path]
+        started = time.monotonic()
+        found = functions.FUNCTIONS[measure.name](model, run, config, **dict(measure.options))
+        with runs.replacing(path) as temporary:
+            np.savez_compressed(temporary, **found, seconds=time.monotonic() - started)
+
+
+def results(store, cell):
+    """What was measured: dict of `Measure` to dict of arrays; without those not yet made."""
+    is_untrained, unmade = missing(store, cell)
+    if is_untrained:
+        return {}
+    run = run_of(store, cell.model)
+    made = [measure for measure in cell.measures if measure not in unmade]
+    return {measure: tensors.load(file_of(run, measure)) for measure in made}
+
+
+def log_of(store, model):
+    """The file that the training of a model prints to."""
+    return pathlib.Path(store) / "logs" / f"{model.key}.txt"
+
+
+def training_seconds(run):
+    """Seconds that the training of a run took, from its metrics."""
+    metrics, batch_size = run.read_metrics(), run.config()["training"]["batch_size"]
+    steps = np.diff([0, *metrics["step"]])
+    return float(np.nansum(steps * batch_size / np.array(metrics["images_per_second"])))
+
+
+def _train(run, model, log):
+    log.parent.mkdir(parents=True, exist_ok=True)
+    state = ["--resume"] if run.config_file.exists() else []
+    command = [sys.executable, "-m", "trainers.train", f"--run={run.path}", "--noreport", *state]
+    with log.open("a", encoding="utf-8") as file, _terminable():
+        status = subprocess.run([*command, *model.flags()], stdout=file, stderr=file).returncode
+    if status:
+        raise RuntimeError(f"training of {model.key} ended with status {status}: see {log}")
+
+
+@contextlib.contextmanager
+def _terminable():
+    """While the block runs SIGTERM is an exception, at which `subprocess.run` ends its child."""
+
+    def stop(number, _):
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,66 @@
+"""Works cells off, several at once, each in a process of its own that gives its memory back."""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+
+from trainers import interruption, program
+from trainers.studies import cells
+
+
+def work_off(store, wanted, workers, report):
+    """Makes cells.
+
+    A first SIGTERM or Ctrl-C ends the children; all that is finished is stored, trainings go on
+    from their last checkpoint when the study is started again.
+
+    Args:
+        store: the store's directory.
+        wanted: list of `cells.Cell`.
+        workers: how many processes.
+        report: called with a cell when it is done.
+
+    Raises:
+        program.StopError: interrupted, or a cell failed; its message says where to look.
+    """
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+    context = multiprocessing.get_context("spawn")
+    waiting, running = list(reversed(wanted)), {}
+    reader, writer = context.Pipe(duplex=False)
+    with interruption.deferred(lambda: writer.send(None)) as pending:
+        try:
+            while waiting or running:
+                while waiting and len(running) < workers:
+                    cell = waiting.pop()
+                    process = context.Process(target=_make, args=(store, cell))
+                    process.start()
+                    running[process.sentinel] = process, cell
+                for ready in multiprocessing.connection.wait([reader, *running]):
+                    if pending.signal is not None:
+                        raise program.StopError(
+                            f"stopped by {interruption.NAMES[pending.signal]}; started again with "
+                            "the same options it goes on",
+                            interruption.status(pending.signal),
+                        )
+                    process, cell = running.pop(ready)
+                    process.join()
+                    if process.exitcode:
+                        raise program.StopError(
+                            f"{cell.model.key} failed with status {process.exitcode}: see above "
+                            f"and {cells.log_of(store, cell.model)}",
+                            1,
+                        )
+                    report(cell)
+        finally:
+            for process, _ in running.values():
+                process.terminate()
+            for process, _ in running.values():
+                process.join()
+
+
+def _make(store, cell):
+    # Ctrl-C reaches the whole group; the parent says what happened. SIGTERM ends this process at
+    # once, and with it a training that it started (`subprocess.run` sees to that).
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cells.make(store, cell)

@@ -1,0 +1,185 @@
+"""The paper's figures and tables, and the comparison that this project adds, as cells by name.
+
+`reports` makes tables and figures of what was found.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from trainers.studies.cells import Cell
+from trainers.studies.scales import OBJECTIVES, PARTS
+
+
+class Experiment(NamedTuple):
+    """One figure or table.
+
+    Attributes:
+        title: what it shows.
+        cells: `scales.Zoo` -> list of `Cell`; empty when the models are not images'.
+        datasets: those of the paper that users can bring, for --scale=paper.
+        here: those taken at the other scales.
+    """
+
+    title: str
+    cells: Callable
+    datasets: tuple = ("dsprites", "chairs", "faces3d")
+    here: tuple = ("sprites",)
+
+
+def _comparison(zoo):
+    first = zoo.scale.seeds[0]
+    return [
+        Cell(
+            model,
+            (
+                zoo.clean(),
+                zoo.attack(),
+                zoo.attack(ancestors="fresh"),
+                *((zoo.attack("output"),) if seed == first else ()),
+            ),
+        )
+        for seed in zoo.scale.seeds
+        for model in zoo.members(seed)
+    ]
+
+
+def _panels(zoo):
+    beta = zoo.scale.beta
+    models = (zoo.single(1.0), zoo.single(beta), zoo.hierarchical(beta))
+    return [Cell(model, (zoo.attack(),)) for model in models]
+
+
+def _overlap(zoo):
+    models = zoo.overlap_models()
+    sweep = [
+        zoo.single(beta, penalty=penalty) for beta in zoo.scale.betas for penalty in ("kl", "tc")
+    ]
+    return [Cell(model, (zoo.overlap(),)) for model in models] + [
+        Cell(model, (zoo.clean(),)) for model in dict.fromkeys(sweep)
+    ]
+
+
+def _widths(zoo, *measures):
+    return [
+        Cell(zoo.single(beta, units=units), measures)
+        for beta in zoo.scale.betas
+        for units in zoo.dims
+    ]
+
+
+def _sweep(zoo, *measures):
+    return [
+        Cell(zoo.of(beta, layers), measures)
+        for layers in (1, zoo.scale.depth)
+        for beta in zoo.scale.betas
+    ]
+
+
+def _grid(zoo, *measures):
+    return [
+        Cell(zoo.of(beta, layers), measures)
+        for layers in zoo.scale.depths
+        for beta in zoo.scale.betas
+    ]
+
+
+def _hearts(zoo):
+    return [Cell(model, (zoo.heart_attack(),)) for model in zoo.heart_models()]
+
+
+def _layers(zoo):
+    return [
+        Cell(zoo.of(beta, zoo.scale.depth), tuple(zoo.attack(layers=part) for part in PARTS))
+        for beta in zoo.scale.betas
+    ]
+
+
+def _downstream(zoo):
+    return [
+        Cell(model, (zoo.clean(), zoo.downstream()))
+        for seed in zoo.scale.seeds
+        for model in zoo.downstream_models(seed)
+    ]
+
+
+def _claims(zoo):
+    names = ["comparison", "figure5", "figureD8", "figureF12"]
+    names += ["figureE11"] if zoo.dataset in ("sprites", "dsprites") else []
+    names += ["table1"] if zoo.dataset in ("cifar10", "svhn_cropped") else []
+    return [cell for name in names for cell in EXPERIMENTS[name].cells(zoo)]
+
+
+EXPERIMENTS = {
+    "claims": Experiment(
+        "The paper's claims, each held against all of the below",
+        _claims,
+        ("dsprites", "cifar10"),
+        ("sprites", "cifar10"),
+    ),
+    "comparison": Experiment(
+        "Five models of one budget under the same attacks: area above blending and raw losses",
+        _comparison,
+        here=("sprites", "cifar10"),
+    ),
+    "figure1": Experiment("Attacks on a VAE, a β-TCVAE and a Seatbelt-VAE", _panels, ("celeb_a",)),
+    "figure2": Experiment(
+        "Width of the posteriors of a VAE, a β-VAE and a β-TCVAE, and their quality against β",
+        _overlap,
+        ("celeb_a",),
+    ),
+    "figure3": Experiment(
+        "β-TCVAE: loss of the latent attack against β",
+        lambda zoo: _widths(zoo, zoo.clean(), zoo.attack()),
+    ),
+    "figure4": Experiment(
+        "Rotating a heart: β-TCVAEs and Seatbelt-VAEs with two layers",
+        _hearts,
+        ("dsprites",),
+    ),
+    "figure5": Experiment(
+        "Three attacks on β-TCVAEs and Seatbelt-VAEs against β",
+        lambda zoo: _sweep(zoo, zoo.clean(), *map(zoo.attack, OBJECTIVES)),
+        ("chairs", "faces3d"),
+    ),
+    "figure6": Experiment(
+        "ELBO and reconstructions against β and depth",
+        lambda zoo: _grid(zoo, zoo.clean()),
+        ("chairs", "faces3d"),
+    ),
+    "figureA7": Experiment(
+        "The Swiss roll: β-VAEs and β-TCVAEs with two latents",
+        lambda _: [],
+        ("swiss_roll",),
+        ("swiss_roll",),
+    ),
+    "figureD8": Experiment(
+        "Attacks on the bottom layer, the top layer and all layers",
+        _layers,
+        ("chairs", "faces3d"),
+    ),
+    "figureD9": Experiment(
+        "Robustness and quality against β and depth",
+        lambda zoo: _grid(zoo, zoo.clean(), zoo.attack()),
+        ("chairs", "faces3d"),
+    ),
+    "figureE10": Experiment(
+        "Distances after latent and output attacks on β-TCVAEs against β",
+        lambda zoo: _widths(zoo, zoo.attack(), zoo.attack("output")),
+    ),
+    "figureE11": Experiment(
+        "Disentanglement (MIG) and the attack's loss",
+        lambda zoo: _widths(zoo, zoo.disentanglement(), zoo.attack()),
+        ("chairs", "faces3d"),
+    ),
+    "figureF12": Experiment(
+        "Denoising: log p(x | z) of noisy inputs against β",
+        lambda zoo: _sweep(zoo, zoo.denoising()),
+        ("chairs",),
+    ),
+    "table1": Experiment(
+        "Classifiers behind attacked models",
+        _downstream,
+        ("svhn_cropped", "cifar10"),
+        ("cifar10",),
+    ),
+}

@@ -1,0 +1,173 @@
+"""What is measured of a trained model: every function returns a dict of arrays, to be stored.
+
+All take (model, run, config), the rest is what a `cells.Measure` names. Test images are chosen by
+fixed seeds, so that every model is measured on the same ones.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from seatbelt_tf.datasets import sprites
+from seatbelt_tf.evaluation import disentanglement as mig
+from seatbelt_tf.evaluation import distances, distortion, noise, robustness
+from seatbelt_tf.evaluation import downstream as classifiers
+from seatbelt_tf.evaluation.batches import in_batches
+from trainers import batteries, training
+from trainers.evaluation import parts
+
+CURVE_NORMS = np.linspace(0.0, 1.0, 41)
+SEED = 0
+SHOWN = 12
+
+
+def clean(model, run, config, images):
+    """Mean ELBO and its parts, mean squared error of the reconstruction, and what training took."""
+    test, _ = parts.load_images(config["data"], "test", images)
+    batches = tf.data.Dataset.from_tensor_slices(test).batch(training.EVALUATION_BATCH)
+    found = training.validate(model, batches)
+    rebuilt = in_batches(model, test)
+    found["squared_error"] = np.mean(np.sum(np.square(rebuilt - test), axis=(1, 2, 3)))
+    metrics = run.read_metrics()
+    return {
+        **found,
+        "training_step": metrics["step"],
+        "training_elbo": metrics["elbo"],
+        "training_images": config["training"]["steps"] * config["training"]["batch_size"],
+        "images": test[:SHOWN],
+        "reconstructions": rebuilt[:SHOWN],
+    }
+
+
+def attack(
+    model,
+    run,
+    config,
+    objective,
+    layers,
+    ancestors,
+    pairs,
+    weights,
+    max_evaluations,
+    hearts_only=False,
+):
+    """A battery's measures by pair, its curves, its diagnostics and its best attacks."""
+    ends = hearts(pairs) if hearts_only else batteries.pairs(config, None, pairs, SEED)
+    images, targets = ends
+    options = {
+        "objective": objective,
+        "layers": layers,
+        "ancestors": ancestors,
+        "draws": 1 if ancestors == "fresh" else 4,
+        "max_evaluations": max_evaluations,
+        "restarts": 0,
+        "seed": SEED,
+    }
+    described = {**config, "data": {**config["data"], "hearts": hearts_only}}
+    attack_battery = batteries.open_battery(run, described, model, ends, weights, options)
+    records = attack_battery.run(lambda _: None)
+    blending = batteries.blending_shares(attack_battery)
+    measured = robustness.by_pair(records, blending)
+    curves = np.full((2, pairs, len(CURVE_NORMS)), np.nan)
+    has_gap = np.isfinite(measured["attack_area"])
+    curves[:, has_gap] = distortion.curves(records, blending, CURVE_NORMS)
+    diagnoses = attack_battery.diagnose(records)
+    far = distances.distances(model, records["adversarial"], targets[records["pair"]])
+    by_pair = {
+        name: values.reshape(pairs, weights).mean(axis=1) for name, values in far._asdict().items()
+    }
+    return {
+        **measured,
+        **by_pair,
+        "curve_norms": CURVE_NORMS,
+        "attack_curves": curves[0],
+        "blending_curves": curves[1],
+        "fired": np.array([diagnosis.name for diagnosis in diagnoses if diagnosis.fired], str),
+        **_panel(model, records, images, targets),
+    }
+
+
+def denoising(model, run, config, images, scales):  # noqa: ARG001
+    """log p(x | z), z ~ q(z | x + aε), of every image: (A, M) for the scales a."""
+    test, _ = parts.load_images(config["data"], "test", images)
+    values = [noise.noisy_log_likelihood(model, test, scale) for scale in scales]
+    return {"scales": scales, "log_likelihood": np.stack(values)}
+
+
+def overlap(model, run, config, images):  # noqa: ARG001
+    """‖σ(x)‖₂ of every image by layer, and divided by √d: at most 1 for a prior's width."""
+    test, _ = parts.load_images(config["data"], "test", images)
+    norms = noise.stddev_norms(model, test)
+    return {f"layer_{layer}": values for layer, values in enumerate(norms)}
+
+
+def disentanglement(model, run, config, images):  # noqa: ARG001
+    """MIG of the posterior means of all layers, from images with their factors."""
+    test, factors = parts.load_images(config["data"], "test", images, with_labels=True)
+    latents = classifiers.latents(model, test)
+    return {"mig": mig.mutual_information_gap(latents, factors)}
+
+
+def downstream(model, run, config, attacked, labelled, steps):  # noqa: ARG001
+    """Which images classifiers get right, unattacked and attacked: `evaluation.downstream`."""
+    train = parts.load_images(config["data"], "train", labelled, with_labels=True)
+    found = classifiers.evaluate(
+        model,
+        train,
+        parts.load_images(config["data"], "test", labelled, with_labels=True),
+        attacked=attacked,
+    )
+    fields = {"rows": found.rows, "distortion_norm": found.distortion_norm}
+    for task in classifiers.TASKS:
+        fields[f"clean_{task}"] = found.correct[task]
+        fields[f"attacked_{task}"] = found.attacked_correct[task]
+    return fields
+
+
+def hearts(pairs):
+    """Pairs of a large heart in the middle that differ in rotation: two (P, 64, 64, 1)."""
+    rng = np.random.default_rng(SEED)
+    turns = np.stack([rng.choice(39, 2, replace=False) for _ in range(pairs)], axis=1)
+    heart = [sprites.SHAPES.index("heart"), 5]
+    return tuple(
+        sprites.render(sprites.index(np.array([[*heart, turn, 16, 16] for turn in side])))
+        .astype(np.float32)
+        .reshape(pairs, 64, 64, 1)
+        / 127.5
+        - 1
+        for side in turns
+    )
+
+
+def _panel(model, records, images, targets):
+    """Of the first pairs, the attack that closes most for a distortion of half the distance."""
+    relative = records["distortion_norm"] / records["target_distance"]
+    chosen = []
+    for pair in range(min(3, len(images))):
+        rows = np.flatnonzero(records["pair"] == pair)
+        usable = rows[relative[rows] <= 0.5]
+        shares = np.nan_to_num(records["closed_share"][usable], nan=-1.0)
+        chosen.append(usable[np.argmax(shares)] if len(usable) else rows[-1])
+    adversarial = records["adversarial"][chosen]
+    shown = slice(len(chosen))
+    return {
+        "panel_images": images[shown],
+        "panel_reconstructions": model(images[shown]).numpy(),
+        "panel_adversarial": adversarial,
+        "panel_adversarial_reconstructions": model(adversarial).numpy(),
+        "panel_targets": targets[shown],
+        "panel_target_reconstructions": model(targets[shown]).numpy(),
+        "panel_weights": records["weight"][chosen],
+        "panel_shares": records["closed_share"][chosen],
+        "panel_norms": relative[chosen],
+    }
+
+
+def _batches(config, images):
+    batches = training.data(config["data"], "test", batch_size=min(images, 100))
+    return batches.take(-(-images // 100))
+
+
+FUNCTIONS = {
+    function.__name__: function
+    for function in (clean, attack, denoising, overlap, disentanglement, downstream)
+}

@@ -1,0 +1,22 @@
+"""Tables and figures of the experiments, from what was measured, by the experiment's name."""
+
+from trainers.studies import swiss_roll
+from trainers.studies.reports import claims, models, others, sweeps
+
+REPORTS = {
+    "claims": claims.report,
+    "comparison": models.comparison,
+    "figure1": models.panels,
+    "figure2": models.overlap,
+    "figure3": sweeps.single_layer,
+    "figure4": models.hearts,
+    "figure5": sweeps.three_attacks,
+    "figure6": sweeps.quality,
+    "figureA7": swiss_roll.report,
+    "figureD8": sweeps.layers,
+    "figureD9": sweeps.heat_maps,
+    "figureE10": sweeps.distances,
+    "figureE11": others.disentanglement,
+    "figureF12": others.denoising,
+    "table1": others.table1,
+}

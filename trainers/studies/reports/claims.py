@@ -1,0 +1,232 @@
+"""The paper's claims, each held against what was measured: held, did not hold, or undecided.
+
+A robustness claim is stated three times: in the paper's measure (Δ averaged over λ) with the
+ancestors' noise redrawn at every evaluation, as a plain implementation does; in the same measure
+with a deterministic objective; and by the area above blending, which does not depend on λ's scale,
+the number of latents or β. Δ is compared by geometric mean ratios, everything else by differences;
+intervals are over training seeds and pairs. A claim holds when its interval lies wholly on the
+claim's side, fails when it lies wholly on the other, and is undecided otherwise.
+"""
+
+import numpy as np
+
+from trainers.studies.study import Report, interval, words
+
+REDRAWN, FIXED, AREA = (
+    "Δ, noise redrawn (ratio)",
+    "Δ, deterministic (ratio)",
+    "area above blending (difference)",
+)
+
+
+def report(zoo, findings):
+    """One row a claim and measure."""
+    rows = [
+        *_robustness(zoo, findings),
+        *_quality(zoo, findings),
+        *_attacks(zoo, findings),
+        *_denoising(zoo, findings),
+        *_disentanglement(zoo, findings),
+        *_downstream(zoo, findings),
+    ]
+    return Report({"claims": rows}, {})
+
+
+def verdict(mean, lower, upper, sign):
+    """What an interval says of a claim that the number is above (1) or below (−1) 0."""
+    if not np.isfinite(mean):
+        return "not measured"
+    if lower * sign > 0 and upper * sign > 0:
+        return "held"
+    if lower * sign < 0 and upper * sign < 0:
+        return "did not hold"
+    return "undecided"
+
+
+def _row(claim, measure, found, sign, paper, is_ratio=False):
+    judged = verdict(*found, sign)
+    shown = np.exp(found) if is_ratio else found
+    return {
+        "claim": claim,
+        "measure": measure,
+        "ours": words(*map(float, shown)),
+        "paper": paper,
+        "verdict": judged,
+    }
+
+
+def _robustness(zoo, findings):
+    """Pairs of models under the three measures."""
+    beta, seeds = zoo.scale.beta, zoo.scale.seeds
+    plain = [zoo.single(1.0, seed) for seed in seeds]
+    single = [zoo.single(beta, seed) for seed in seeds]
+    deep = [zoo.hierarchical(1.0, seed=seed) for seed in seeds]
+    seatbelt = [zoo.hierarchical(beta, seed=seed) for seed in seeds]
+    control = [zoo.hierarchical(beta, seed=seed, likelihood_from="bottom") for seed in seeds]
+    harder = "harder to attack than"
+    compared = [
+        (f"β-TCVAE {harder} VAE", single, plain, "log Δ much greater (fig. 3)"),
+        (f"Seatbelt-VAE {harder} β-TCVAE", seatbelt, single, "Δ up to 10^7 times (fig. 5)"),
+        (f"Seatbelt-VAE {harder} hierarchical VAE", seatbelt, deep, "Δ greater (fig. D.9)"),
+        (f"hierarchical VAE {harder} VAE", deep, plain, "Δ greater (fig. D.9)"),
+        (f"TC-penalised DLGM {harder} VAE", control, plain, "claimed not to be"),
+    ]
+    rows = []
+    for claim, first, second, paper in compared:
+        redrawn = _difference(findings, first, second, zoo.attack(ancestors="fresh"), "loss")
+        fixed = _difference(findings, first, second, zoo.attack(), "loss")
+        area = _difference(findings, first, second, zoo.attack(), "area_above_blending")
+        rows += [
+            _row(claim, REDRAWN, interval(redrawn), 1, paper, is_ratio=True),
+            _row(claim, FIXED, interval(fixed), 1, paper, is_ratio=True),
+            _row(claim, AREA, interval(area), -1, "—"),
+        ]
+    return rows
+
+
+def _difference(findings, first, second, measure, name):
+    """(S, P) differences, of logarithms for losses; None unless all are finished."""
+    values = [findings.over_seeds(models, measure, name) for models in (first, second)]
+    if any(found is None for found in values) or len(values[0]) != len(values[1]):
+        return None
+    if name == "loss":
+        values = [np.log(np.maximum(found, 1e-12)) for found in values]
+    return values[0] - values[1]
+
+
+def _quality(zoo, findings):
+    """How much of the ELBO the greatest β costs."""
+    low, high = min(zoo.scale.betas), max(zoo.scale.betas)
+    lost = []
+    for depth in (1, zoo.scale.depth):
+        found = [findings.of(zoo.of(beta, depth), zoo.clean()) for beta in (low, high)]
+        if any(values is None for values in found):
+            lost.append(np.nan)
+        else:
+            lost.append(float(found[0]["elbo"] - found[1]["elbo"]))
+    difference = lost[0] - lost[1]
+    claim = "ELBO falls more slowly with β for Seatbelt-VAEs than for β-TCVAEs"
+    measure = f"ELBO lost from β = {low:g} to {high:g}: L = 1 less L = {zoo.scale.depth}"
+    row = _row(claim, measure, (difference, difference, difference), 1, "slower (fig. 6)")
+    return [{**row, "measure": f"{measure} (one seed: no interval)"}]
+
+
+def _attacks(zoo, findings):
+    """Which attacks are strongest."""
+    rows = []
+    deep = [zoo.of(beta, zoo.scale.depth) for beta in zoo.scale.betas]
+    for part in ("bottom", "top"):
+        found = [
+            findings.over_seeds(deep, zoo.attack(layers=layers), "closed_share")
+            for layers in ("all", part)
+        ]
+        complete = all(values is not None and len(values) == len(deep) for values in found)
+        difference = found[0] - found[1] if complete else None
+        rows.append(
+            _row(
+                f"attacking all layers closes more than the {part} one",
+                "share of the gap closed (difference)",
+                interval(difference),
+                1,
+                "slight advantage (fig. D.8)",
+            )
+        )
+    for model in zoo.members(zoo.scale.seeds[0]):
+        found = [
+            findings.over_seeds([model], zoo.attack(objective), "area_above_blending")
+            for objective in ("latent_kl", "output")
+        ]
+        difference = None if any(values is None for values in found) else found[0] - found[1]
+        rows.append(
+            _row(
+                f"latent attacks beat output attacks: {model.member}",
+                AREA,
+                interval(difference),
+                1,
+                "generally less effective (fig. E.10)",
+            )
+        )
+    return rows
+
+
+def _denoising(zoo, findings):
+    """log p(x | z) of noisy inputs, β against 1."""
+    rows = []
+    for depth in (1, zoo.scale.depth):
+        found = [
+            findings.of(zoo.of(beta, depth), zoo.denoising()) for beta in (1.0, zoo.scale.beta)
+        ]
+        for place, noise in enumerate(dict(zoo.denoising().options)["scales"]):
+            difference = None
+            if all(values is not None for values in found):
+                plain, penalised = (values["log_likelihood"][place] for values in found)
+                difference = (penalised - plain)[None]
+            rows.append(
+                _row(
+                    f"penalised models denoise better: L = {depth}, a = {noise:g}",
+                    f"log p(x|z), β = {zoo.scale.beta:g} less β = 1 (nats)",
+                    interval(difference),
+                    1,
+                    "much higher (fig. F.12)",
+                )
+            )
+    return rows
+
+
+def _disentanglement(zoo, findings):
+    """Rank correlation of MIG and Δ over β-TCVAEs."""
+    pairs = []
+    for beta in zoo.scale.betas:
+        for units in zoo.dims:
+            model = zoo.single(beta, units=units)
+            mig, attack = (
+                findings.of(model, zoo.disentanglement()),
+                findings.of(model, zoo.attack()),
+            )
+            if mig is not None and attack is not None:
+                pairs.append((float(mig["mig"]), float(np.mean(attack["loss"]))))
+    claim, measure = "MIG does not predict robustness", "Spearman's ρ of MIG and Δ"
+    if len(pairs) < 4:
+        return []
+    from scipy import stats
+
+    found = stats.spearmanr(*zip(*pairs, strict=True))
+    return [
+        {
+            "claim": claim,
+            "measure": measure,
+            "ours": f"{found.statistic:.2f} (p = {found.pvalue:.2f}, {len(pairs)} models)",
+            "paper": "no simple correspondence (fig. E.11)",
+            "verdict": "did not hold" if found.pvalue < 0.05 else "undecided",
+        }
+    ]
+
+
+def _downstream(zoo, findings):
+    """Accuracy under attack by model."""
+    if zoo.dataset not in ("cifar10", "svhn_cropped"):
+        return []
+    from seatbelt_tf.evaluation.downstream import TASKS
+
+    rows = []
+    by_member = list(zip(*(zoo.downstream_models(seed) for seed in zoo.scale.seeds), strict=True))
+    for task in TASKS:
+        for weaker, stronger in ((0, 1), (1, 2)):
+            models = by_member[weaker], by_member[stronger]
+            found = [
+                findings.over_seeds(group, zoo.downstream(), f"attacked_{task}") for group in models
+            ]
+            difference = None
+            if all(values is not None for values in found) and len(found[0]) == len(found[1]):
+                difference = found[1].astype(float) - found[0]
+            rows.append(
+                _row(
+                    f"{models[1][0].member} keeps more accuracy under attack than "
+                    f"{models[0][0].member}",
+                    f"accuracy under attack, {task} (difference)",
+                    interval(difference),
+                    1,
+                    "greater (table 1)",
+                )
+            )
+    return rows

@@ -1,0 +1,63 @@
+"""What the reports share: labels, and small pieces of tables and figures."""
+
+import math
+
+import numpy as np
+
+from seatbelt_tf import figures
+from seatbelt_tf.figures import charts
+from trainers.studies.study import number
+
+AREA, LOSS = "area above blending", "Δ averaged over λ (nats)"
+TARGET = "−log p(target | z*) (nats)"
+MEASURES = {"target_loss": TARGET, "loss": LOSS, "area_above_blending": AREA}
+
+
+def training_curves(findings, zoo, by_label):
+    """ELBO while training, one line a label, of its first finished model."""
+    curves, steps = {}, None
+    for label, models in by_label.items():
+        found = next(
+            (f for f in (findings.of(model, zoo.clean()) for model in models) if f is not None),
+            None,
+        )
+        if found is not None and (steps is None or len(found["training_step"]) == len(steps)):
+            steps = found["training_step"]
+            # The first fifth is far below everything that follows.
+            curves[label] = np.where(steps > 0.2 * steps[-1], found["training_elbo"], np.nan)
+    if not curves:
+        return None
+    return charts.panels(
+        {"training, penalty not counted": charts.lines(steps, curves, xlabel="step", ylabel="ELBO")}
+    )
+
+
+def fired(findings, models, measure):
+    """The diagnostics that fired for any of the models, as words."""
+    names = set()
+    for model in models:
+        found = findings.of(model, measure)
+        if found is not None:
+            names.update(str(name) for name in found["fired"])
+    return ", ".join(sorted(names)) or "none"
+
+
+def value(found, name):
+    """A number of a measure, NaN where it is not finished."""
+    return math.nan if found is None else float(found[name])
+
+
+def mean(found, name):
+    """The mean of a number over several findings, as words."""
+    return number(float(np.mean([values[name] for values in found])), 4) if found else "—"
+
+
+def panel(found, title):
+    """The paper's figure 1 from what `measures.attack` stored."""
+    names = ("images", "reconstructions", "adversarial", "adversarial_reconstructions")
+    arrays = [found[f"panel_{name}"] for name in (*names, "targets", "target_reconstructions")]
+    labels = [
+        f"{share:.0%} at {norm:.2f}"
+        for share, norm in zip(found["panel_shares"], found["panel_norms"], strict=True)
+    ]
+    return figures.attack_panel(*arrays, labels=labels, title=title)

@@ -1,0 +1,152 @@
+"""Reports that set a few models side by side."""
+
+import numpy as np
+
+from seatbelt_tf import figures
+from seatbelt_tf.figures import charts
+from trainers.studies.reports import common
+from trainers.studies.study import Report, interval, number, words
+
+
+def comparison(zoo, findings):
+    """The five models: areas above blending first; raw losses labelled as what they are."""
+    scale = zoo.scale
+    by_member = {}
+    for seed in scale.seeds:
+        for model in zoo.members(seed):
+            by_member.setdefault(model.member, []).append(model)
+    kl, output, fresh = zoo.attack(), zoo.attack("output"), zoo.attack(ancestors="fresh")
+    plain = findings.over_seeds(by_member["VAE"], kl, "area_above_blending")
+    rows, dots, curves = [], {}, {}
+    for member, models in by_member.items():
+
+        def values(name, measure=kl, models=models):
+            return findings.over_seeds(models, measure, name)
+
+        areas = values("area_above_blending")
+        difference = None
+        if areas is not None and plain is not None and len(areas) == len(plain):
+            difference = areas - plain
+        quality = [findings.of(model, zoo.clean()) for model in models]
+        quality = [found for found in quality if found is not None]
+        row = {
+            "model": member,
+            "seeds": 0 if areas is None else len(areas),
+            common.AREA: words(*interval(areas)),
+            "more than the VAE's": words(*interval(difference)),
+            "attack area": words(*interval(values("attack_area"))),
+            "blending area": words(*interval(values("blending_area"))),
+            "area above blending, output attack (first seed)": words(
+                *interval(values("area_above_blending", output))
+            ),
+            "norm for half the gap": words(*interval(values("norm_to_half"))),
+            "log p(x|z)": common.mean(quality, "log_likelihood"),
+            "ELBO": common.mean(quality, "elbo"),
+            "squared error": common.mean(quality, "squared_error"),
+            "closed share": words(*interval(values("closed_share"))),
+            common.TARGET: words(*interval(values("target_loss"))),
+            "Δ / Δ(d = 0)": words(*interval(values("relative_loss"))),
+            common.LOSS: words(*interval(values("loss"))),
+            "Δ with noise redrawn (broken)": words(*interval(values("loss", fresh))),
+            "Δ, output attack (first seed)": words(*interval(values("loss", output))),
+            "checks that fired": common.fired(findings, models, kl),
+        }
+        rows.append(row)
+        if areas is not None and np.any(np.isfinite(areas)):
+            dots[member] = (*interval(areas), np.nanmean(areas, axis=1))
+            norms = values("curve_norms")[0]
+            curves[member] = np.nanmean(values("attack_curves"), axis=(0, 1))
+            blended = np.nanmean(values("blending_curves"), axis=(0, 1))
+            curves[f"{member}, blending"] = blended
+    pictures = {}
+    if dots:
+        pictures["areas"] = charts.panels(
+            {
+                "what being adversarial buys; small marks: seeds": charts.intervals(
+                    dots, xlabel=common.AREA
+                )
+            }
+        )
+        pictures["distortion_curves"] = figures.distortion_curves(norms, curves)
+        pictures["training"] = common.training_curves(findings, zoo, by_member)
+    return Report({"comparison": rows}, pictures)
+
+
+def panels(zoo, findings):
+    """The paper's figure 1 for three models, the strongest attack of at most half the distance."""
+    beta = zoo.scale.beta
+    rows, pictures = [], {}
+    for model in (zoo.single(1.0), zoo.single(beta), zoo.hierarchical(beta)):
+        found = findings.of(model, zoo.attack())
+        if found is None:
+            continue
+        rows.append(
+            {
+                "model": model.member,
+                common.AREA: words(*interval(found["area_above_blending"][None])),
+            }
+        )
+        pictures[model.key.split("-seed")[0]] = common.panel(
+            found, f"{model.member}: share of the gap closed, at ‖d‖ / ‖target − input‖"
+        )
+    return Report({"figure1": rows}, pictures)
+
+
+def overlap(zoo, findings):
+    """Figure 2."""
+    measure = zoo.overlap()
+    samples, rows = {}, []
+    for model in zoo.overlap_models():
+        found = findings.of(model, measure)
+        if found is not None:
+            samples[model.member] = found["layer_0"]
+            rows.append(
+                {
+                    "model": model.member,
+                    "β": model.option("beta"),
+                    "median ‖σ(x)‖₂": number(float(np.median(found["layer_0"]))),
+                    "5 % to 95 %": " to ".join(
+                        number(float(value))
+                        for value in np.quantile(found["layer_0"], (0.05, 0.95))
+                    ),
+                }
+            )
+    pictures = {}
+    if samples:
+        drawn = {"width of the posteriors": charts.densities(samples, xlabel="‖σ(x)‖₂")}
+        for name in ("log_likelihood", "elbo"):
+            curves = {
+                label: [
+                    common.value(findings.of(zoo.single(beta, penalty=penalty), zoo.clean()), name)
+                    for beta in zoo.scale.betas
+                ]
+                for label, penalty in (("β-VAE", "kl"), ("β-TCVAE", "tc"))
+            }
+            drawn[name.replace("_", " ")] = charts.lines(
+                zoo.scale.betas, curves, xlabel="β", ylabel="nats"
+            )
+        pictures["figure2"] = charts.panels(drawn, columns=3)
+    return Report({"figure2": rows}, pictures)
+
+
+def hearts(zoo, findings):
+    """Figure 4."""
+    rows, pictures = [], {}
+    for model in zoo.heart_models():
+        found = findings.of(model, zoo.heart_attack())
+        if found is None:
+            continue
+        beta = model.option("beta")
+        rows.append(
+            {
+                "model": model.member,
+                "β": beta,
+                **{
+                    label: words(*interval(found[name][None]))
+                    for name, label in common.MEASURES.items()
+                },
+            }
+        )
+        name = f"{'L2' if model.option('layers') else 'L1'}_beta{beta:g}"
+        pictures[name] = common.panel(found, f"{model.member}, β = {beta:g}")
+    return Report({"figure4": rows}, pictures)

@@ -1,0 +1,106 @@
+"""Reports of what is not an attack on reconstructions."""
+
+import numpy as np
+
+from seatbelt_tf import presets
+from seatbelt_tf.evaluation.downstream import TASKS
+from seatbelt_tf.figures import charts
+from trainers.studies.reports import common
+from trainers.studies.study import Report, interval, number, words
+
+# Table 1 of the paper: accuracy under attack (drop), VAE, β-TCVAE, Seatbelt-VAE.
+PAPER_TABLE1 = {
+    "svhn_cropped": {
+        "mlp_reconstruction": (".17 (−.35)", ".22 (−.29)", ".35 (−.15)"),
+        "conv_reconstruction": (".13 (−.54)", ".36 (−.28)", ".41 (−.26)"),
+        "mlp_latents": (".15 (−.57)", ".46 (−.23)", ".57 (−.21)"),
+    },
+    "cifar10": {
+        "mlp_reconstruction": (".17 (−.32)", ".25 (−.21)", ".38 (−.09)"),
+        "conv_reconstruction": (".07 (−.37)", ".32 (−.10)", ".34 (−.07)"),
+        "mlp_latents": (".16 (−.41)", ".26 (−.23)", ".39 (−.09)"),
+    },
+}
+
+
+def disentanglement(zoo, findings):
+    """Figure E.11: MIG against the attack's loss and the area above blending."""
+    measure = zoo.disentanglement()
+    rows, groups = [], {"loss": {}, "area_above_blending": {}}
+    for beta in zoo.scale.betas:
+        for units in zoo.dims:
+            model = zoo.single(beta, units=units)
+            mig, attack = findings.of(model, measure), findings.of(model, zoo.attack())
+            if mig is None or attack is None:
+                continue
+            row = {"β": beta, "units": units, "MIG": number(float(mig["mig"]))}
+            for name, by_beta in groups.items():
+                value = interval(attack[name][None])
+                row[common.MEASURES[name]] = words(*value)
+                x, y = by_beta.setdefault(f"β = {beta:g}", ([], []))
+                x.append(float(mig["mig"]))
+                y.append(value[0])
+            rows.append(row)
+    drawn = {
+        common.MEASURES[name]: charts.points(
+            by_beta, xlabel="MIG", ylabel=common.MEASURES[name], log=name == "loss"
+        )
+        for name, by_beta in groups.items()
+    }
+    return Report({"figureE11": rows}, {"figureE11": charts.panels(drawn)} if rows else {})
+
+
+def denoising(zoo, findings):
+    """Figure F.12: log p(x | z) of the clean image given the noisy input."""
+    rows, drawn = [], {}
+    for depth in (1, zoo.scale.depth):
+        found = {
+            beta: findings.of(zoo.of(beta, depth), zoo.denoising()) for beta in zoo.scale.betas
+        }
+        found = {beta: values for beta, values in found.items() if values is not None}
+        label = "β-TCVAE" if depth == 1 else f"Seatbelt-VAE, L = {depth}"
+        for place, scale in enumerate(presets.NOISE_SCALES):
+            samples = {
+                f"β = {beta:g}": values["log_likelihood"][place] for beta, values in found.items()
+            }
+            if samples:
+                drawn[f"{label}, a = {scale:g}"] = charts.densities(samples, xlabel="log p(x|z)")
+            rows += [
+                {
+                    "model": label,
+                    "a": scale,
+                    "β": beta,
+                    "log p(x|z)": words(*interval(values["log_likelihood"][None, place]), digits=4),
+                }
+                for beta, values in found.items()
+            ]
+    pictures = {"figureF12": charts.panels(drawn, columns=3)} if drawn else {}
+    return Report({"figureF12": rows}, pictures)
+
+
+def table1(zoo, findings):
+    """Table 1: accuracy under attack and its drop, beside the paper's."""
+    scale, rows = zoo.scale, []
+    by_member = zip(*(zoo.downstream_models(seed) for seed in scale.seeds), strict=True)
+    for place, models in enumerate(by_member):
+        found = [findings.of(model, zoo.downstream()) for model in models]
+        found = [values for values in found if values is not None]
+        for task in TASKS if found else ():
+            clean_rows = np.stack([values[f"clean_{task}"] for values in found]).astype(float)
+            attacked = np.stack([values[f"attacked_{task}"] for values in found]).astype(float)
+            before = np.stack([values[f"clean_{task}"][values["rows"]] for values in found]).astype(
+                float
+            )
+            paper = PAPER_TABLE1.get(zoo.dataset, {}).get(task, ("—",) * 3)[place]
+            rows.append(
+                {
+                    "model": models[0].member,
+                    "task": task,
+                    "seeds": len(found),
+                    "clean": words(*interval(clean_rows)),
+                    "attacked": words(*interval(attacked)),
+                    "drop": words(*interval(attacked - before)),
+                    "paper: attacked (drop)": paper,
+                }
+            )
+    return Report({"table1": rows}, {})

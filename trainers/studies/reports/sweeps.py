@@ -1,0 +1,197 @@
+"""Reports over β, depth and width."""
+
+import numpy as np
+
+from seatbelt_tf import figures
+from seatbelt_tf.figures import charts
+from trainers.studies.reports import common
+from trainers.studies.scales import OBJECTIVES, PARTS
+from trainers.studies.study import Report, interval, number, words
+
+
+def single_layer(zoo, findings):
+    """Figure 3: Δ of β-TCVAEs against β, and what it does not show: the area above blending."""
+    return _against_beta(
+        "figure3",
+        zoo,
+        findings,
+        {"β-TCVAE": lambda beta: [zoo.single(beta, units=units) for units in zoo.dims]},
+        {"latent attack": zoo.attack()},
+    )
+
+
+def three_attacks(zoo, findings):
+    """Figure 5: three attacks on both models against β."""
+    return _against_beta(
+        "figure5",
+        zoo,
+        findings,
+        {
+            "β-TCVAE": lambda beta: [zoo.single(beta)],
+            f"Seatbelt-VAE, L = {zoo.scale.depth}": lambda beta: [zoo.hierarchical(beta)],
+        },
+        {objective: zoo.attack(objective) for objective in OBJECTIVES},
+    )
+
+
+def layers(zoo, findings):
+    """Figure D.8: the bottom layer, the top layer and all layers attacked."""
+    return _against_beta(
+        "figureD8",
+        zoo,
+        findings,
+        {f"L = {zoo.scale.depth}": lambda beta: [zoo.of(beta, zoo.scale.depth)]},
+        {f"layers attacked: {part}": zoo.attack(layers=part) for part in PARTS},
+    )
+
+
+def distances(zoo, findings):
+    """Figure E.10: distances after latent and output attacks."""
+    return _against_beta(
+        "figureE10",
+        zoo,
+        findings,
+        {"β-TCVAE": lambda beta: [zoo.single(beta, units=units) for units in zoo.dims]},
+        {"latent attack": zoo.attack(), "output attack": zoo.attack("output")},
+        {
+            "target_reconstruction": "‖target − its reconstruction‖₂",
+            "adversarial_target": "‖adversarial input − target‖₂",
+            "output_target": "‖its reconstruction − target‖₂",
+            "loss": common.LOSS,
+            "area_above_blending": common.AREA,
+        },
+    )
+
+
+def _against_beta(name, zoo, findings, members, attacks, shown=None):
+    """A table row a model, attack and β; a panel a measure, a line a model and attack."""
+    shown = shown or common.MEASURES
+    betas = zoo.scale.betas
+    rows, curves = [], {key: {} for key in shown}
+    for attack, measure in attacks.items():
+        for member, models in members.items():
+            label = member if len(attacks) == 1 else f"{member}, {attack}"
+            found = {
+                key: [interval(findings.over_seeds(models(beta), measure, key)) for beta in betas]
+                for key in shown
+            }
+            for key, values in found.items():
+                mean, lower, upper = np.array(values).T
+                curves[key][label] = (mean, np.stack([lower, upper]))
+            for place, beta in enumerate(betas):
+                quality = [findings.of(model, zoo.clean()) for model in models(beta)]
+                rows.append(
+                    {
+                        "model": member,
+                        "attack": attack,
+                        "β": beta,
+                        **{shown[key]: words(*values[place]) for key, values in found.items()},
+                        "log p(x|z)": common.mean(
+                            [q for q in quality if q is not None], "log_likelihood"
+                        ),
+                        "checks that fired": common.fired(findings, models(beta), measure),
+                    }
+                )
+    drawn = {
+        shown[key]: charts.lines(betas, lines, xlabel="β", ylabel=shown[key], log=key == "loss")
+        for key, lines in curves.items()
+    }
+    pictures = {name: charts.panels(drawn, title="shaded: 95 % interval over pairs")}
+    trained = [model for models in members.values() for beta in betas for model in models(beta)]
+    pictures["training"] = common.training_curves(
+        findings, zoo, {f"{m.member} β = {m.option('beta'):g}": [m] for m in trained}
+    )
+    return Report({name: rows}, {key: value for key, value in pictures.items() if value})
+
+
+def quality(zoo, findings):
+    """Figure 6: ELBO without the penalty against β, and reconstructions."""
+    scale = zoo.scale
+    rows, curves = [], {"elbo": {}, "log_likelihood": {}}
+    for depth in scale.depths:
+        label = "β-TCVAE, L = 1" if depth == 1 else f"Seatbelt-VAE, L = {depth}"
+        found = [findings.of(zoo.of(beta, depth), zoo.clean()) for beta in scale.betas]
+        for name, lines in curves.items():
+            lines[label] = [common.value(values, name) for values in found]
+        rows += [
+            {
+                "model": label,
+                "β": beta,
+                "ELBO": number(common.value(values, "elbo"), 4),
+                "log p(x|z)": number(common.value(values, "log_likelihood"), 4),
+                "squared error": number(common.value(values, "squared_error")),
+                "total correlation": number(common.value(values, "total_correlation")),
+            }
+            for beta, values in zip(scale.betas, found, strict=True)
+        ]
+    pictures = {
+        "figure6": charts.panels(
+            {
+                name.replace("_", " "): charts.lines(
+                    scale.betas, lines, xlabel="β", ylabel="nats an image"
+                )
+                for name, lines in curves.items()
+            }
+        )
+    }
+    last = max(scale.betas)
+    compared = [findings.of(zoo.of(last, depth), zoo.clean()) for depth in (1, scale.depth)]
+    if all(found is not None for found in compared):
+        for name, found in zip(("single", "seatbelt"), compared, strict=True):
+            pictures[f"reconstructions_{name}"] = figures.reconstructions(
+                found["images"],
+                found["reconstructions"],
+                title=f"β = {last:g}, {'L = 1' if name == 'single' else f'L = {scale.depth}'}",
+            )
+    return Report({"figure6": rows}, pictures)
+
+
+def heat_maps(zoo, findings):
+    """Figure D.9: β × L, with quality; and the most robust model of the VAE's quality."""
+    scale, rows = zoo.scale, []
+    names = {**common.MEASURES, "log_likelihood": "log p(x|z) (nats)"}
+    maps = {name: np.full((len(scale.depths), len(scale.betas)), np.nan) for name in names}
+    reference = common.value(findings.of(zoo.of(1.0, 1), zoo.clean()), "log_likelihood")
+    for row, depth in enumerate(scale.depths):
+        for column, beta in enumerate(scale.betas):
+            model = zoo.of(beta, depth)
+            quality = common.value(findings.of(model, zoo.clean()), "log_likelihood")
+            maps["log_likelihood"][row, column] = quality
+            found = {
+                name: interval(findings.over_seeds([model], zoo.attack(), name))
+                for name in common.MEASURES
+            }
+            for name, values in found.items():
+                maps[name][row, column] = values[0]
+            rows.append(
+                {
+                    "L": depth,
+                    "β": beta,
+                    **{label: words(*found[name]) for name, label in common.MEASURES.items()},
+                    "log p(x|z)": number(quality, 4),
+                    "within 5 % of the VAE's": "yes"
+                    if quality >= reference - 0.05 * abs(reference)
+                    else "no",
+                    "checks that fired": common.fired(findings, [model], zoo.attack()),
+                }
+            )
+    formats = {"area_above_blending": "{:.3f}"}
+    drawn = {
+        label: charts.heat_map(
+            maps[name],
+            rows=scale.depths,
+            columns=[f"{beta:g}" for beta in scale.betas],
+            ylabel="L",
+            xlabel="β",
+            template=formats.get(name, "{:,.0f}"),
+        )
+        for name, label in names.items()
+    }
+    allowed = [
+        row for row in rows if row["within 5 % of the VAE's"] == "yes" and row[common.AREA] != "—"
+    ]
+    best = min(allowed, key=lambda row: float(row[common.AREA].split()[0]), default=None)
+    tables = {"figureD9": rows}
+    if best is not None:
+        tables["best"] = [best]
+    return Report(tables, {"figureD9": charts.panels(drawn)})

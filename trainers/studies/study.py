@@ -1,0 +1,118 @@
+"""A study under way: its cells, what was found, and the tables and figures made of it."""
+
+import csv
+import math
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+
+from seatbelt_tf import figures, runs
+from seatbelt_tf.evaluation import intervals
+from trainers.studies import cells
+
+
+class Report(NamedTuple):
+    """What an experiment leaves.
+
+    Attributes:
+        tables: dict of name to list of rows, each a dict of column to text or number.
+        figures: dict of name to matplotlib Figure.
+    """
+
+    tables: dict
+    figures: dict
+
+
+class Findings:
+    """The results of cells by model and measure.
+
+    Args:
+        store: the store's directory.
+        wanted: list of `cells.Cell`.
+
+    Attributes:
+        store: see above.
+        seconds: time that the finished work took, trainings and measures.
+        unfinished: number of cells of which something is missing.
+    """
+
+    def __init__(self, store, wanted):
+        self.store = pathlib.Path(store)
+        self.seconds, self.unfinished, self._found = 0.0, 0, {}
+        for cell in wanted:
+            found = cells.results(store, cell)
+            self._found.setdefault(cell.model, {}).update(found)
+            self.unfinished += len(found) < len(cell.measures)
+            if found:
+                self.seconds += cells.training_seconds(cells.run_of(store, cell.model))
+                self.seconds += sum(float(arrays["seconds"]) for arrays in found.values())
+
+    def of(self, model, measure):
+        """The arrays of one measure, or None where it is not finished."""
+        return self._found.get(model, {}).get(measure)
+
+    def over_seeds(self, models, measure, name):
+        """(S, P) values of a measure by seed and pair, of the finished models; None without any."""
+        found = [self.of(model, measure) for model in models]
+        rows = [arrays[name] for arrays in found if arrays is not None]
+        return np.stack(rows) if rows else None
+
+
+def interval(values):
+    """(mean, lower, upper) of (S, P) values by seed and pair, without pairs that lack one."""
+    if values is None:
+        return (math.nan,) * 3
+    usable = np.all(np.isfinite(values), axis=0)
+    if not usable.any():
+        return (math.nan,) * 3
+    return intervals.crossed_bootstrap_interval(values[:, usable])
+
+
+def words(mean, lower, upper, digits=3):
+    """An interval as tables have it."""
+    if not math.isfinite(mean):
+        return "—"
+    return f"{number(mean, digits)} [{number(lower, digits)}, {number(upper, digits)}]"
+
+
+def number(value, digits=3):
+    """A number with so many significant digits, thousands separated."""
+    if value is None or not math.isfinite(value):
+        return "—"
+    if value == 0:
+        return "0"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{min(decimals, 6)}f}" if abs(value) >= 1e-4 else f"{value:.2g}"
+
+
+def write(report, directory, record):
+    """Writes tables (CSV and Markdown), figures and record.json.
+
+    Args:
+        report: a `Report`.
+        directory: where to.
+        record: JSON-compatible dict: command, scale, seeds, versions, seconds.
+    """
+    for name, rows in report.tables.items():
+        target = directory / f"{name}.csv"
+        with runs.replacing(target) as path, path.open("w", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        with runs.replacing(directory / f"{name}.md") as path:
+            path.write_text(markdown(rows), encoding="utf-8")
+    for name, figure in report.figures.items():
+        figures.save(figure, directory / f"{name}.png")
+    runs.write_json(directory / "record.json", record)
+
+
+def markdown(rows):
+    """Rows as a Markdown table."""
+    columns = list(rows[0])
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines += [
+        "| " + " | ".join(str(row[column]).replace("|", "\\|") for column in columns) + " |"
+        for row in rows
+    ]
+    return "\n".join(lines) + "\n"
