@@ -22,7 +22,6 @@ RECIPES = {
     "paper": ["--preset=paper"],
 }
 MODELS = {
-    "L=1 d=6 beta=1": ["--layers=1", "--beta=1"],
     "L=1 d=64 beta=1": ["--latent_dims=64", "--beta=1"],
     "L=1 d=64 beta=6": ["--latent_dims=64", "--beta=6"],
     "L=4 beta=6": ["--layers=4", "--beta=6"],
