@@ -27,7 +27,7 @@ RECIPES = {
     # Appendix G names Adam, 1e-3, cosine decay and 1,024; it does not say how long.
     "paper": Recipe(1024, 1e-3, 0.999, 0, 100, None),
     # Small batches, a higher rate and a shorter memory of it: docs/decisions.md has the comparison.
-    "fast": Recipe(64, 3e-3, 0.95, 400, 1, 4500),
+    "fast": Recipe(64, 3e-3, 0.95, 400, 1, 3600),
 }
 DEFAULT_PRESET = {"sprites": "fast", "folder": "fast"}
 DEFAULT_BETA = {"celeb_a": 20.0}

@@ -1,7 +1,7 @@
 """What a VAE's robustness is worth to classifiers behind it: table 1 of the paper.
 
 Classifiers of three kinds are trained on what a trained model makes of unattacked images, by one
-recipe that was chosen on CIFAR-10's validation images and is the same for every model:
+recipe, the same for every model (docs/decisions.md says where it comes from):
 
     mlp_reconstruction   MLP(y | x̂): a dense hidden layer and a dense output, of reconstructions
     conv_reconstruction  Conv(y | x̂): a fully convolutional network of reconstructions
