@@ -6,8 +6,7 @@ Every worker takes the same steps and the same decisions; those that depend on o
 
 import hashlib
 import json
-import os
-import sys
+import time
 
 import numpy as np
 import tensorflow as tf
@@ -17,6 +16,8 @@ from trainers import interruption
 
 # Of a configuration: what decides the numbers (where data lie may differ between machines).
 _AGREED = ("model", "training")
+# A connection may be lost a little before its process ends.
+_SECONDS_TO_VANISH = 10.0
 
 
 def make_strategy(name, batch_size, xla=False):
@@ -133,13 +134,9 @@ def copy(model, plain):
 
 def lost(cluster, error):
     """Why the workers cannot go on together, in words: who is gone."""
-    names = [cluster.name(index) for index in cluster.absent()]
-    if not names:
-        return f"the workers lost each other ({error.message.splitlines()[0]})"
+    deadline = time.monotonic() + _SECONDS_TO_VANISH
+    while not (names := [cluster.name(index) for index in cluster.absent()]):
+        if time.monotonic() > deadline:
+            return f"the workers lost each other ({error.message.splitlines()[0]})"
+        time.sleep(0.2)
     return f"{', '.join(names)} was lost; all workers must be started again"
-
-
-def leave():
-    """Ends this process: TensorFlow's own way out waits for workers that may be gone."""
-    sys.stdout.flush()
-    os._exit(0)

@@ -1,5 +1,6 @@
 """Trains a model and leaves a run directory: `python -m trainers.train --help`."""
 
+import contextlib
 import math
 import os
 import re
@@ -233,10 +234,7 @@ def main():
     _check_strategy(config["training"], cluster)
     checks.finite_number("checkpoint_seconds", FLAGS.checkpoint_seconds, minimum=0)
     checks.finite_number("worker_timeout", FLAGS.worker_timeout, above=0)
-    if not is_chief:
-        _run(run, config, cluster)
-        return
-    with run.held():
+    with run.held() if is_chief else contextlib.nullcontext():
         _run(run, config, cluster)
 
 
@@ -252,11 +250,11 @@ def _check_strategy(training, cluster):
 
 def _run(run, config, cluster):
     started = time.monotonic()
+    is_chief = cluster is None or cluster.is_chief
     if cluster is not None:
         # TensorFlow's services tell of every connection, and of a lost one at length.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         cluster.wait(FLAGS.worker_timeout)
-    is_chief = cluster is None or cluster.is_chief
     if is_chief:
         _prepare(run, config, 1 if cluster is None else len(cluster.workers))
     program.import_tensorflow(deterministic=True)
@@ -269,8 +267,6 @@ def _run(run, config, cluster):
     if is_chief:
         _finish(run, config, model)
         print(f"{run.path}: done in {math.ceil((time.monotonic() - started) / 60)} minutes")
-    if cluster is not None:
-        distribution.leave()
 
 
 def _prepare(run, config, workers):

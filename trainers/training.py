@@ -58,7 +58,10 @@ def train(run, config, strategy=None, cluster=None, checkpoint_seconds=CHECKPOIN
         )
         model.compile(optimizer=keras.optimizers.Adam(schedule, beta_2=options["beta_2"]))
         model.optimizer.build(model.trainable_variables)
-    plain = model if distribution.is_default(strategy) else SeatbeltVAE(**config["model"])
+    plain = model
+    if not distribution.is_default(strategy):
+        plain = SeatbeltVAE(**config["model"])
+        plain.compile()
     warning = model.small_batch_warning(options["batch_size"])
     if warning and is_chief:
         print(f"warning: {warning}")
