@@ -244,7 +244,7 @@ def _check_strategy(training, cluster):
     workers = 1 if cluster is None else len(cluster.workers)
     if training["batch_size"] % workers:
         raise checks.invalid(
-            "batch_size", f"a multiple of {workers} workers", training["batch_size"]
+            "batch_size", f"a multiple of the {workers} workers", training["batch_size"]
         )
 
 

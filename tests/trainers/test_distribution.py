@@ -16,9 +16,17 @@ import numpy as np
 import programs
 import pytest
 
-from seatbelt_tf import runs
+from seatbelt_tf import checkpoints, runs, tensors
 
-OPTIONS = ("--latent_dims=4,3", "--image_size=32", "--batch_size=32", "--steps=60", "--noreport")
+# At such a small rate rounding does not grow from step to step.
+OPTIONS = (
+    "--latent_dims=4,3",
+    "--image_size=32",
+    "--batch_size=32",
+    "--learning_rate=1e-6",
+    "--steps=60",
+    "--noreport",
+)
 DEADLINE_SECONDS = 500
 
 
@@ -76,8 +84,9 @@ def _wait_for_step(run, step, processes):
         time.sleep(0.05)
 
 
-def _weights(run):
-    return run.load_model().get_weights()
+def _state(run):
+    _, path = checkpoints.Checkpoints(run.checkpoints).paths()[-1]
+    return {name: array.astype(np.float64) for name, array in tensors.load(path).items()}
 
 
 @pytest.mark.slow
@@ -113,16 +122,19 @@ def test_workers_that_are_killed_stopped_and_fewer_end_like_one_that_is_left_alo
 
     tables = [runs.Run(tmp_path / name).read_metrics() for name in ("alone", "run")]
     assert tables[0]["step"] == tables[1]["step"]
-    # Sums over images in another order, float32, amplified by 60 steps of Adam.
+    # float32 sums over images in another order.
     for name in ("elbo", "log_likelihood", "total_correlation", "val_elbo"):
-        np.testing.assert_allclose(tables[0][name], tables[1][name], rtol=2e-3, atol=1e-3)
-    for ours, theirs in zip(_weights(run), _weights(runs.Run(tmp_path / "alone")), strict=True):
-        assert np.linalg.norm(ours - theirs) <= 2e-3 * np.linalg.norm(theirs) + 1e-3
+        np.testing.assert_allclose(tables[0][name], tables[1][name], rtol=1e-4, atol=1e-4)
+    ours, theirs = (_state(runs.Run(tmp_path / name)) for name in ("run", "alone"))
+    # Weights, moving statistics and Adam's means of gradients, which the batch is summed up in.
+    for name in theirs:
+        difference = np.linalg.norm(ours[name] - theirs[name])
+        assert difference <= 1e-3 * np.linalg.norm(theirs[name]) + 1e-6, name
 
 
 @pytest.mark.slow
 def test_two_workers_finish_together_and_only_one_of_them_writes(tmp_path):
-    with _workers(tmp_path, *OPTIONS[:-2], "--steps=20", "--run=run") as processes:
+    with _workers(tmp_path, *OPTIONS[:-1], "--steps=20", "--run=run") as processes:
         results = _results(processes)
     assert [result.returncode for result in results] == [0, 0], results
     assert [result.stderr for result in results] == ["", ""]
