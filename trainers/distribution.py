@@ -20,12 +20,13 @@ _AGREED = ("model", "training")
 _SECONDS_TO_VANISH = 10.0
 
 
-def make_strategy(name, batch_size, xla=False):
+def make_strategy(name, batch_size, parts=1, xla=False):
     """A `tf.distribute.Strategy` by the name that --strategy has; TF_CONFIG must have been checked.
 
     Args:
         name: "default", "mirrored" (all of this machine's devices) or "multi_worker".
         batch_size: images in a global batch.
+        parts: in which every replica computes its own.
         xla: whether the step is to be compiled with XLA.
 
     Raises:
@@ -42,8 +43,10 @@ def make_strategy(name, batch_size, xla=False):
         # TensorFlow has put a handler of its own in the place of ours.
         interruption.take_signals()
     replicas = strategy.num_replicas_in_sync
-    if batch_size % replicas:
-        raise checks.invalid("batch_size", f"a multiple of the {replicas} replicas", batch_size)
+    if batch_size % (replicas * parts):
+        raise checks.invalid(
+            "batch_size", f"a multiple of {replicas} replicas × {parts} parts", batch_size
+        )
     return strategy
 
 

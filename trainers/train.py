@@ -76,6 +76,9 @@ flags.DEFINE_enum(
     "default: one device; mirrored: all of this machine's; multi_worker: those of all processes "
     "that TF_CONFIG names, which see the same --run directory. The batch is divided among them.",
 )
+flags.DEFINE_integer(
+    "accumulate", 1, "Parts in which a batch's convolutions are computed, to save memory."
+)
 flags.DEFINE_float("worker_timeout", 300.0, "Seconds to wait for the other workers.")
 
 # What a resumed run may be told again; everything else comes from its config.json.
@@ -86,6 +89,7 @@ _NOT_CONFIGURATION = (
     "checkpoint_seconds",
     "report",
     "strategy",
+    "accumulate",
     "worker_timeout",
 )
 
@@ -241,10 +245,13 @@ def main():
 def _check_strategy(training, cluster):
     if FLAGS.strategy != "default" and training["xla"]:
         raise checks.invalid("xla", "false, or --strategy=default", True)
+    parts = checks.positive_integer("accumulate", FLAGS.accumulate)
     workers = 1 if cluster is None else len(cluster.workers)
-    if training["batch_size"] % workers:
+    if training["batch_size"] % (workers * parts):
         raise checks.invalid(
-            "batch_size", f"a multiple of the {workers} workers", training["batch_size"]
+            "batch_size",
+            f"a multiple of {workers} workers × {parts} parts (--accumulate)",
+            training["batch_size"],
         )
 
 
@@ -260,10 +267,18 @@ def _run(run, config, cluster):
     program.import_tensorflow(deterministic=True)
     from trainers import distribution, training
 
+    options = config["training"]
     strategy = distribution.make_strategy(
-        FLAGS.strategy, config["training"]["batch_size"], config["training"]["xla"]
+        FLAGS.strategy, options["batch_size"], FLAGS.accumulate, options["xla"]
     )
-    model = training.train(run, config, strategy, cluster, FLAGS.checkpoint_seconds)
+    model = training.train(
+        run,
+        config,
+        strategy,
+        cluster,
+        accumulate=FLAGS.accumulate,
+        checkpoint_seconds=FLAGS.checkpoint_seconds,
+    )
     if is_chief:
         _finish(run, config, model)
         print(f"{run.path}: done in {math.ceil((time.monotonic() - started) / 60)} minutes")

@@ -22,7 +22,15 @@ VALIDATION_IMAGES = 2000
 EVALUATION_BATCH = 200
 
 
-def train(run, config, strategy=None, cluster=None, checkpoint_seconds=CHECKPOINT_SECONDS):
+def train(
+    run,
+    config,
+    strategy=None,
+    cluster=None,
+    *,
+    accumulate=1,
+    checkpoint_seconds=CHECKPOINT_SECONDS,
+):
     """Trains the run's model from its last checkpoint, or from the start, to its last step.
 
     With several workers each of them calls this; the chief alone reads and writes files.
@@ -32,6 +40,7 @@ def train(run, config, strategy=None, cluster=None, checkpoint_seconds=CHECKPOIN
         config: its configuration.
         strategy: a `tf.distribute.Strategy`; the default one when None.
         cluster: the `cluster.Cluster` of a strategy with several workers.
+        accumulate: parts in which a batch's convolutions are computed (`micro_batches`).
         checkpoint_seconds: time after which a checkpoint is due; some are written in any case.
 
     Returns:
@@ -50,6 +59,7 @@ def train(run, config, strategy=None, cluster=None, checkpoint_seconds=CHECKPOIN
         run.check_resumable()
     with strategy.scope():
         model = SeatbeltVAE(**config["model"])
+        model.accumulate = accumulate
         schedule = keras.optimizers.schedules.CosineDecay(
             initial_learning_rate=0.0 if options["warmup_steps"] else options["learning_rate"],
             decay_steps=options["steps"] - options["warmup_steps"],

@@ -107,7 +107,9 @@ def test_a_port_that_is_taken_is_said():
 
 PROGRAM_BAD = {
     "no TF_CONFIG": ("", (), "TF_CONFIG"),
-    "indivisible": (_config(), ("--batch_size=33",), "a multiple of the 2 workers"),
+    "indivisible": (_config(), ("--batch_size=33",), "a multiple of 2 workers"),
+    "indivisible parts": (_config(), ("--batch_size=36", "--accumulate=4"), "2 workers × 4 parts"),
+    "no parts": (_config(), ("--accumulate=0",), "accumulate"),
     "compiled": (_config(), ("--xla",), "--strategy=default"),
     "alone": (_config(_addresses(2)), ("--worker_timeout=0.5",), "nothing from worker 1"),
 }
