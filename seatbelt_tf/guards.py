@@ -4,13 +4,16 @@ import re
 
 import tensorflow as tf
 
+from seatbelt_tf import replicas
+
 
 def assert_finite(terms, gradients, step, variables, before):
     """Stops the step with InvalidArgumentError unless its loss and gradients are finite.
 
     Of the gradients those of biases and scales are looked at, in which every layer's errors meet:
     a thousandth of the work. `variables` that the step has already changed are put back, so that
-    the model is as the last good step left it. XLA drops assertions.
+    the model is as the last good step left it. One replica's numbers stop all of them. XLA drops
+    assertions.
 
     Args:
         terms: dict of name to the tensors whose means have to be finite.
@@ -25,7 +28,9 @@ def assert_finite(terms, gradients, step, variables, before):
     small = [tf.reduce_sum(tf.cast(g, tf.float32)) for g in gradients if _is_small(g)]
     values = {name: tf.reduce_mean(term) for name, term in terms.items()}
     values["gradients"] = tf.add_n(small) if small else tf.constant(0.0)
-    is_finite = tf.reduce_all(tf.math.is_finite(tf.stack(list(values.values()))))
+    is_finite = replicas.everywhere(
+        tf.reduce_all(tf.math.is_finite(tf.stack(list(values.values()))))
+    )
     for variable, old in zip(variables, before, strict=True):
         variable.assign(tf.where(is_finite, variable.value, old))
     data = [part for name, value in values.items() for part in (name, value)]
@@ -59,4 +64,4 @@ def message(error):
         for name, value in pairs
         if not re.match(r"-?\d", value)
     ]
-    return f"{' '.join(head)} {', '.join(wrong)}"
+    return f"{' '.join(head)} {', '.join(wrong) or 'others on another replica'}"

@@ -11,6 +11,7 @@ from seatbelt_tf import (
     checks,
     gaussians,
     guards,
+    micro_batches,
     networks,
     objectives,
     pixels,
@@ -127,6 +128,8 @@ class SeatbeltVAE(keras.Model):
                 "seed": seed,
             }
         )
+        # Parts of a batch whose convolutions are trained one after another, to save memory.
+        self.accumulate = 1
         self._options = tuple(options)
         for name, value in options.items():
             setattr(self, name, value)
@@ -496,7 +499,12 @@ class SeatbeltVAE(keras.Model):
 
     def _infer(self, images, noise, training=False):
         """`Inference` with the given standard normal draws by layer, or at the means for None."""
-        return self._infer_from(self.encoder(images, training=training), noise, training)
+        return self._infer_from(self._apply(self.encoder, images, training), noise, training)
+
+    def _apply(self, network, inputs, training):
+        if not training:
+            return network(inputs)
+        return micro_batches.apply(network, inputs, self.accumulate)
 
     def _infer_from(self, features, noise, training):
         """`_infer` from the encoder's features, (M, f)."""
@@ -543,7 +551,7 @@ class SeatbeltVAE(keras.Model):
 
     def _decode(self, latents, training=False):
         used = latents if self.likelihood_from == "all" else latents[:1]
-        return self.decoder(tf.concat(used, axis=1), training=training)
+        return self._apply(self.decoder, tf.concat(used, axis=1), training)
 
 
 def _by_name(terms):

@@ -33,6 +33,15 @@ def global_mean(tensor):
     return total / tf.cast(tf.shape(tensor)[0] * context.num_replicas_in_sync, tensor.dtype)
 
 
+def everywhere(condition):
+    """Whether a boolean () tensor is true on all replicas."""
+    context = _context()
+    if context is None:
+        return condition
+    failures = tf.cast(tf.logical_not(condition), tf.float32)
+    return tf.equal(context.all_reduce(tf.distribute.ReduceOp.SUM, failures), 0.0)
+
+
 def row_numbers(rows):
     """The places of this replica's `rows` rows in the global batch: -> (rows,) int32."""
     context = _context()

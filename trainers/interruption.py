@@ -42,13 +42,18 @@ def watch():
     """From now on a signal ends the process at once, unless it is `deferred`."""
     reader, writer = socket.socketpair()
     writer.setblocking(False)
-    for number in NAMES:
-        # A handler of Python's own is what makes C write to the descriptor.
-        signal.signal(number, lambda *_: None)
+    take_signals()
     signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     # A copy: standard error is turned away while TensorFlow loads.
     arguments = (reader, writer, os.dup(2))
     threading.Thread(target=_follow, args=arguments, daemon=True).start()
+
+
+def take_signals():
+    """Puts our handlers in place, for `watch` or where somebody has put others."""
+    for number in NAMES:
+        # A handler of Python's own is what makes C write to the descriptor.
+        signal.signal(number, lambda *_: None)
 
 
 @contextlib.contextmanager

@@ -2,23 +2,27 @@
 
 import time
 
+import keras
 import numpy as np
 
 from seatbelt_tf import checkpoints
-from trainers import program
+from trainers import distribution, program
 
 
 class Keeper:
-    """The state of a training, by name, and its checkpoints.
+    """The state of a training, by name, and its checkpoints, which the chief's alone are files.
 
     Args:
         run: a `runs.Run`.
         model: its model, compiled, with the optimizer's variables made.
         seconds: time after which a checkpoint is due.
+        strategy: the `tf.distribute.Strategy` in whose scope the model was made.
     """
 
-    def __init__(self, run, model, seconds):
+    def __init__(self, run, model, seconds, strategy):
         self._run, self._model, self._seconds = run, model, seconds
+        self._strategy = strategy
+        self._is_chief = distribution.is_chief(strategy)
         self._checkpoints = checkpoints.Checkpoints(run.checkpoints)
         # Keras numbers its layers by process; places and last names are the same in all of them.
         self._variables = {
@@ -37,40 +41,53 @@ class Keeper:
     @property
     def step(self):
         """Updates that the model has seen."""
-        return int(self._model.optimizer.iterations)
+        return int(keras.ops.convert_to_numpy(self._model.optimizer.iterations))
+
+    @property
+    def is_due(self):
+        """Whether the last checkpoint was long ago; only the chief's clock counts."""
+        return self._is_chief and time.monotonic() >= self._due
 
     def restore(self):
-        """Sets every variable from the newest usable checkpoint, if any was ever written."""
+        """Sets every variable, on every worker, from the newest usable checkpoint, if any."""
         expected = {
             name: (tuple(variable.shape), np.dtype(variable.dtype))
             for name, variable in self._variables.items()
         }
-        found = self._checkpoints.restore(expected, lambda text: print(f"warning: {text}"))
-        if found is None:
+        found = None
+        if self._is_chief:
+            found = self._checkpoints.restore(expected, lambda text: print(f"warning: {text}"))
+        step, arrays = found or (-1, {name: np.zeros(*form) for name, form in expected.items()})
+        step = int(distribution.share(self._strategy, [np.int64(step)])[0])
+        if step < 0:
             self.save()
             return
-        self._saved, arrays = found
-        for name, variable in self._variables.items():
-            variable.assign(arrays[name])
+        self._saved = step
+        values = distribution.share(self._strategy, list(arrays.values()))
+        for name, value in zip(arrays, values, strict=True):
+            self._variables[name].assign(value)
         self._due = time.monotonic() + self._seconds
-        print(f"going on from step {self._saved:,}")
+        if self._is_chief:
+            print(f"going on from step {self._saved:,}")
 
     def save(self):
-        """Writes a checkpoint of the present state, unless it is the one that was written last."""
+        """Writes a checkpoint of the present state, unless it is the one that was written last.
+
+        To be called by all workers at the same step: some of the values are sums over them.
+        """
         if self._saved == self.step:
             return
         started = time.monotonic()
-        arrays = {name: variable.numpy() for name, variable in self._variables.items()}
-        path = self._checkpoints.save(self.step, arrays)
+        arrays = {n: keras.ops.convert_to_numpy(v) for n, v in self._variables.items()}
+        if self._is_chief:
+            self._write(arrays, started)
         self._saved = self.step
+
+    def _write(self, arrays, started):
+        path = self._checkpoints.save(self.step, arrays)
         self._times.append(time.monotonic() - started)
         self._bytes = path.stat().st_size
         self._due = time.monotonic() + self._seconds
-
-    def save_if_old(self):
-        """Writes a checkpoint if the last one was long ago."""
-        if time.monotonic() >= self._due:
-            self.save()
 
     def stop(self, reason, status):
         """The `program.StopError` that says what is saved and how to go on."""

@@ -17,15 +17,18 @@ VARIABLES = (
 )
 
 
-def describe(xla):
+def describe(xla, strategy="default", workers=1):
     """The machine and its settings, without TensorFlow.
 
     Args:
         xla: whether the training step is compiled with XLA.
+        strategy: how training is distributed.
+        workers: over how many processes.
 
     Returns:
         JSON-compatible dict: system, processor, threads (cores this process may use),
-        accelerators, environment (those of `VARIABLES` that are set), op_determinism, xla.
+        accelerators, environment (those of `VARIABLES` that are set), op_determinism, xla,
+        strategy, workers.
     """
     return {
         "system": f"{platform.system()} {platform.machine()}",
@@ -35,6 +38,8 @@ def describe(xla):
         "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "op_determinism": True,
         "xla": xla,
+        "strategy": strategy,
+        "workers": workers,
     }
 
 

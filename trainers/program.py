@@ -10,7 +10,7 @@ from absl import flags
 from trainers import interruption
 
 FLAGS = flags.FLAGS
-NOT_FINITE, CANNOT_WRITE = 4, 5
+NOT_FINITE, CANNOT_WRITE, WORKER_LOST = 4, 5, 6
 
 
 class StopError(Exception):

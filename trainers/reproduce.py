@@ -21,6 +21,7 @@ Examples:
   PROGRAM --experiment=figure5 --dry_run           what it takes
   PROGRAM --experiment=figure5,figureD9 --workers=2
   PROGRAM --experiment=table1 --data_dir=DIR       CIFAR-10, as TFDS has it
+  PROGRAM --experiment=figure5 --executor=ray --store=/shared/studies
   PROGRAM --experiment=all --finished              tables and figures of what is there
 
 Exit status: 0 done, 2 bad input, 5 a file cannot be written, 130 Ctrl-C, 143 SIGTERM.
@@ -34,6 +35,12 @@ flags.DEFINE_string("data_dir", None, "TFDS data directory. Default: as TFDS has
 flags.DEFINE_string("store", "runs/studies", "Where models and measures are kept.")
 flags.DEFINE_string("results", "results/reproduction", "Where tables and figures go.")
 flags.DEFINE_integer("workers", 1, "Models worked on at once, each by a process of its own.")
+flags.DEFINE_enum(
+    "executor", "local", ["local", "ray"], "Where: processes here, or tasks on a Ray cluster."
+)
+flags.DEFINE_string("ray_address", "auto", "host:port of the cluster's head; auto: this one's.")
+flags.DEFINE_float("ray_cpus", 1.0, "Cores that a model takes on a Ray cluster.")
+flags.DEFINE_float("ray_gpus", 0.0, "Accelerators that a model takes on a Ray cluster.")
 flags.DEFINE_bool("dry_run", False, "Print the plan with the estimated time; do nothing.")
 flags.DEFINE_bool("finished", False, "Compute nothing; write what can be from what is there.")
 flags.DEFINE_bool("list", False, "Name the experiments and stop.")
@@ -57,6 +64,12 @@ def main():
     for name in names:
         checks.one_of("experiment", name, experiments.EXPERIMENTS)
     checks.positive_integer("workers", FLAGS.workers)
+    if FLAGS.executor == "ray":
+        from trainers.studies import ray_executor
+
+        checks.finite_number("ray_cpus", FLAGS.ray_cpus, above=0)
+        checks.finite_number("ray_gpus", FLAGS.ray_gpus, minimum=0)
+        ray_executor.check(FLAGS.ray_address)
     scale = scales.SCALES[FLAGS.scale]
     for name in names:
         experiment = experiments.EXPERIMENTS[name]
@@ -100,7 +113,7 @@ def _merged(wanted):
 
 
 def _make(missing):
-    from trainers.studies import executor
+    from trainers.studies import executor, ray_executor
 
     started, done = time.monotonic(), 0
 
@@ -110,7 +123,11 @@ def _make(missing):
         left = (time.monotonic() - started) / done * (len(missing) - done)
         print(f"  {done}/{len(missing)}  {_duration(left)} left  {cell.model.key}", flush=True)
 
-    executor.work_off(FLAGS.store, missing, FLAGS.workers, report)
+    if FLAGS.executor == "local":
+        executor.work_off(FLAGS.store, missing, FLAGS.workers, report)
+    elif missing:
+        resources = FLAGS.ray_address, FLAGS.ray_cpus, FLAGS.ray_gpus
+        ray_executor.work_off(FLAGS.store, missing, *resources, report)
 
 
 def _write(name, experiment, zoo, wanted):

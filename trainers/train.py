@@ -1,6 +1,8 @@
 """Trains a model and leaves a run directory: `python -m trainers.train --help`."""
 
+import contextlib
 import math
+import os
 import re
 import sys
 import time
@@ -8,6 +10,7 @@ import time
 from absl import flags
 
 from seatbelt_tf import checks, datasets, presets, runs
+from trainers import cluster as clusters
 from trainers import defence_flags, listing, machine, program, provenance, recipes
 
 DESCRIPTION = """
@@ -23,10 +26,13 @@ Examples:
   PROGRAM --layers=1 --beta=1 --run=runs/vae      a plain VAE
   PROGRAM --defence=adversarial --defence_radius=8      trained against attacks
   PROGRAM --run=runs/vae --resume                 goes on where it was stopped
+  PROGRAM --strategy=mirrored                     on all devices of this machine
+  TF_CONFIG=… PROGRAM --strategy=multi_worker     on every machine (docs/scaling.md)
 
 Ctrl-C and SIGTERM finish the step, save it and say how to go on; a second one stops at once.
 Exit status: 0 done, 2 bad input, 4 numbers not finite, 5 a file cannot be written (disk full),
-130 Ctrl-C, 143 SIGTERM. After the last four the last good state is saved.
+6 another worker was lost, 130 Ctrl-C, 143 SIGTERM. After the last five the last good state is
+saved.
 """
 
 FLAGS = flags.FLAGS
@@ -65,9 +71,29 @@ flags.DEFINE_float("checkpoint_seconds", 60.0, "Seconds of training between chec
 flags.DEFINE_bool("mixed_precision", False, "bfloat16 networks; densities stay float32.")
 flags.DEFINE_bool("report", True, "Score, draw and attack the model at the end.")
 flags.DEFINE_bool("xla", False, "Compile the step with XLA: good on a GPU, slow on a CPU.")
+flags.DEFINE_enum(
+    "strategy",
+    "default",
+    ["default", "mirrored", "multi_worker"],
+    "default: one device; mirrored: all of this machine's; multi_worker: those of all processes "
+    "that TF_CONFIG names, which see the same --run directory. The batch is divided among them.",
+)
+flags.DEFINE_integer(
+    "accumulate", 1, "Parts in which a batch's convolutions are computed, to save memory."
+)
+flags.DEFINE_float("worker_timeout", 300.0, "Seconds to wait for the other workers.")
 
 # What a resumed run may be told again; everything else comes from its config.json.
-_NOT_CONFIGURATION = ("run", "resume", "overwrite", "checkpoint_seconds", "report")
+_NOT_CONFIGURATION = (
+    "run",
+    "resume",
+    "overwrite",
+    "checkpoint_seconds",
+    "report",
+    "strategy",
+    "accumulate",
+    "worker_timeout",
+)
 
 
 def configuration():
@@ -202,6 +228,8 @@ def main():
         return
     if FLAGS.resume and FLAGS.overwrite:
         raise ValueError("Expected --resume or --overwrite. Received both")
+    cluster = clusters.from_environment() if FLAGS.strategy == "multi_worker" else None
+    is_chief = cluster is None or cluster.is_chief
     if FLAGS.resume and FLAGS.run is not None:
         run = runs.Run(FLAGS.run)
         config = _resumed_configuration(run)
@@ -210,36 +238,78 @@ def main():
         run = runs.Run(FLAGS.run or default_run(config))
         if FLAGS.resume:
             config = _resumed_configuration(run)
-        else:
+        elif is_chief:
             run.check_new(FLAGS.overwrite)
-
+    _check_strategy(config["training"], cluster)
     checks.finite_number("checkpoint_seconds", FLAGS.checkpoint_seconds, minimum=0)
-    with run.held():
-        _run(run, config)
+    checks.finite_number("worker_timeout", FLAGS.worker_timeout, above=0)
+    with run.held() if is_chief else contextlib.nullcontext():
+        _run(run, config, cluster)
 
 
-def _run(run, config):
+def _check_strategy(training, cluster):
+    if FLAGS.strategy != "default" and training["xla"]:
+        raise checks.invalid("xla", "false, or --strategy=default", True)
+    parts = checks.positive_integer("accumulate", FLAGS.accumulate)
+    workers = 1 if cluster is None else len(cluster.workers)
+    if training["batch_size"] % (workers * parts):
+        raise checks.invalid(
+            "batch_size",
+            f"a multiple of {workers} workers × {parts} parts (--accumulate)",
+            training["batch_size"],
+        )
+
+
+def _run(run, config, cluster):
     started = time.monotonic()
-    here = machine.describe(config["training"]["xla"])
-    if FLAGS.resume:
-        if not run.check_resumable():
-            print("no checkpoint was written yet: starting at step 0")
-        for difference in machine.differences(config.get("machine", {}), here):
-            print(f"warning: the last bits may differ from an uninterrupted run's: {difference}")
-    else:
+    is_chief = cluster is None or cluster.is_chief
+    if cluster is not None:
+        # TensorFlow's services tell of every connection, and of a lost one at length.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        cluster.wait(FLAGS.worker_timeout)
+    if is_chief:
+        _prepare(run, config, 1 if cluster is None else len(cluster.workers))
+    program.import_tensorflow(deterministic=True)
+    from trainers import distribution, training
+
+    options = config["training"]
+    strategy = distribution.make_strategy(
+        FLAGS.strategy, options["batch_size"], FLAGS.accumulate, options["xla"]
+    )
+    model = training.train(
+        run,
+        config,
+        strategy,
+        cluster,
+        accumulate=FLAGS.accumulate,
+        checkpoint_seconds=FLAGS.checkpoint_seconds,
+    )
+    if is_chief:
+        _finish(run, config, model)
+        print(f"{run.path}: done in {math.ceil((time.monotonic() - started) / 60)} minutes")
+
+
+def _prepare(run, config, workers):
+    here = machine.describe(config["training"]["xla"], FLAGS.strategy, workers)
+    if not FLAGS.resume:
         run.create(
             {**config, "command": sys.argv, **provenance.describe(), "machine": here},
             FLAGS.overwrite,
         )
-    program.import_tensorflow(deterministic=True)
+        return
+    if not run.check_resumable():
+        print("no checkpoint was written yet: starting at step 0")
+    for difference in machine.differences(config.get("machine", {}), here):
+        print(f"warning: the last bits may differ from an uninterrupted run's: {difference}")
+
+
+def _finish(run, config, model):
     from trainers import report, training
 
-    model = training.train(run, config, checkpoint_seconds=FLAGS.checkpoint_seconds)
     if FLAGS.report:
         report.write(run, config, model)
     for note in training.info(config["data"]).notes:
         print(f"dataset: {note}")
-    print(f"{run.path}: done in {math.ceil((time.monotonic() - started) / 60)} minutes")
 
 
 if __name__ == "__main__":

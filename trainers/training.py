@@ -2,14 +2,16 @@
 
 import contextlib
 import math
+import signal
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from seatbelt_tf import checks, datasets, guards
-from trainers import interruption, program
+from seatbelt_tf import SeatbeltVAE, checks, datasets, guards
+from trainers import distribution, interruption, program
 from trainers.keeper import Keeper
+from trainers.reporter import Reporter
 
 STEPS_PER_CALL = 10
 REPORTS = 60
@@ -20,28 +22,44 @@ VALIDATION_IMAGES = 2000
 EVALUATION_BATCH = 200
 
 
-def train(run, config, strategy=None, checkpoint_seconds=CHECKPOINT_SECONDS):
+def train(
+    run,
+    config,
+    strategy=None,
+    cluster=None,
+    *,
+    accumulate=1,
+    checkpoint_seconds=CHECKPOINT_SECONDS,
+):
     """Trains the run's model from its last checkpoint, or from the start, to its last step.
+
+    With several workers each of them calls this; the chief alone reads and writes files.
 
     Args:
         run: a `runs.Run` whose directory exists.
         config: its configuration.
         strategy: a `tf.distribute.Strategy`; the default one when None.
+        cluster: the `cluster.Cluster` of a strategy with several workers.
+        accumulate: parts in which a batch's convolutions are computed (`micro_batches`).
         checkpoint_seconds: time after which a checkpoint is due; some are written in any case.
 
     Returns:
-        The trained model, also saved as the run's model.keras.
+        The trained model, outside the strategy, also saved as the run's model.keras.
 
     Raises:
-        ValueError: the run was trained but none of its checkpoints can be used.
-        program.StopError: it was interrupted, numbers were not finite or a file cannot be
-            written; the last good state is saved, and the message says how to go on.
+        ValueError: the run was trained but none of its checkpoints can be used, or workers were
+            started with different settings.
+        program.StopError: it was interrupted, numbers were not finite, a file cannot be written
+            or a worker was lost; the last good state is saved, and the message says how to go on.
     """
     options = config["training"]
-    run.check_resumable()
     strategy = strategy or tf.distribute.get_strategy()
+    is_chief = distribution.is_chief(strategy)
+    if is_chief:
+        run.check_resumable()
     with strategy.scope():
-        model = run.new_model()
+        model = SeatbeltVAE(**config["model"])
+        model.accumulate = accumulate
         schedule = keras.optimizers.schedules.CosineDecay(
             initial_learning_rate=0.0 if options["warmup_steps"] else options["learning_rate"],
             decay_steps=options["steps"] - options["warmup_steps"],
@@ -50,21 +68,34 @@ def train(run, config, strategy=None, checkpoint_seconds=CHECKPOINT_SECONDS):
         )
         model.compile(optimizer=keras.optimizers.Adam(schedule, beta_2=options["beta_2"]))
         model.optimizer.build(model.trainable_variables)
+    plain = model
+    if not distribution.is_default(strategy):
+        plain = SeatbeltVAE(**config["model"])
+        plain.compile()
     warning = model.small_batch_warning(options["batch_size"])
-    if warning:
+    if warning and is_chief:
         print(f"warning: {warning}")
-    keeper = Keeper(run, model, checkpoint_seconds)
-    keeper.restore()
-    run.truncate_metrics(keeper.step)
+    keeper = Keeper(run, model, checkpoint_seconds, strategy)
     try:
-        _loop(run, options, config["data"], strategy, model, keeper)
-        run.save_model(model)
+        distribution.check_agreement(strategy, config)
+        keeper.restore()
+        if is_chief:
+            run.truncate_metrics(keeper.step)
+        _loop(run, config, strategy, model, plain, keeper)
+        distribution.copy(model, plain)
+        if is_chief:
+            run.save_model(plain)
     except OSError as error:
         raise keeper.stop(f"a file cannot be written ({error})", program.CANNOT_WRITE) from error
     except FloatingPointError as error:
         raise keeper.stop(str(error), program.NOT_FINITE) from error
-    print(keeper.summary())
-    return model
+    except tf.errors.OpError as error:
+        if cluster is None:
+            raise
+        raise keeper.stop(distribution.lost(cluster, error), program.WORKER_LOST) from error
+    if is_chief:
+        print(keeper.summary())
+    return plain
 
 
 def data(config, split, **options):
@@ -113,51 +144,60 @@ def check_same_images(config):
         )
 
 
-def _loop(run, options, data_config, strategy, model, keeper):
-    check_same_images(data_config)
+def _loop(run, config, strategy, model, plain, keeper):
+    check_same_images(config["data"])
+    options = config["training"]
     total, batch_size = options["steps"], options["batch_size"]
     step = keeper.step
-    images = data(
-        data_config,
-        "train",
-        batch_size=batch_size,
-        seed=options["seed"],
-        repeat=True,
-        start_step=step,
-        as_uint8=True,
-    )
-    iterator = iter(strategy.experimental_distribute_dataset(images))
-    validation = data(data_config, "validation", batch_size=EVALUATION_BATCH)
-    validation = _held(validation.take(VALIDATION_IMAGES // EVALUATION_BATCH))
-    is_stopping = tf.Variable(False, trainable=False)
+
+    def images(part):
+        return data(
+            config["data"],
+            "train",
+            batch_size=batch_size,
+            seed=options["seed"],
+            repeat=True,
+            start_step=step,
+            as_uint8=True,
+            part=part,
+        )
+
+    iterator = distribution.batches(strategy, images, batch_size)
+    is_stopping = tf.Variable(0.0, trainable=False)
     train_steps = _compiled_steps(strategy, model, options["xla"], is_stopping)
     interval = max(total // REPORTS // STEPS_PER_CALL, 1) * STEPS_PER_CALL
-    progress = program.Progress(total, step, "images")
-    events = tf.summary.create_file_writer(str(run.events))
-    with interruption.deferred(lambda: is_stopping.assign(True)) as pending:
+    reporter = None
+    if distribution.is_chief(strategy):
+        reporter = Reporter(run, total, batch_size, step)
+        validation = data(config["data"], "validation", batch_size=EVALUATION_BATCH)
+        validation = _held(validation.take(VALIDATION_IMAGES // EVALUATION_BATCH))
+    with interruption.deferred(lambda: is_stopping.assign(1.0)) as pending:
         while step < total:
             count = min(STEPS_PER_CALL - step % STEPS_PER_CALL, total - step)
-            _take_steps(train_steps, iterator, count, keeper)
+            is_stopped, is_due = _take_steps(train_steps, iterator, count, keeper)
             step = keeper.step
             if _is_due(step, total, interval):
-                is_validated = _is_due(step, total, REPORTS_A_VALIDATION * interval)
-                row = _report_row(model, validation if is_validated else None, keeper)
-                rate = progress.update(step, batch_size, f"ELBO {row['elbo']:,.0f} nats")
-                row["images_per_second"] = round(rate, 1)
-                run.append_metrics({"step": step, **row})
-                _write_events(events, step, row)
-            if _is_due(step, total, REPORTS_A_CHECKPOINT * interval):
+                means = _running_means(model, keeper)
+                if reporter is not None:
+                    is_validated = _is_due(step, total, REPORTS_A_VALIDATION * interval)
+                    distribution.copy(model, plain)
+                    row = _report_row(model, plain, means, validation if is_validated else None)
+                    reporter.report(step, row)
+            if is_due or _is_due(step, total, REPORTS_A_CHECKPOINT * interval):
                 keeper.save()
-            keeper.save_if_old()
-            if pending.signal is not None and step < total:
+            if is_stopped and step < total:
                 keeper.save()
-                name = interruption.NAMES[pending.signal]
-                raise keeper.stop(name, interruption.status(pending.signal))
+                number = pending.signal or signal.SIGTERM
+                name = interruption.NAMES[number]
+                raise keeper.stop(name, interruption.status(number))
 
 
 def _take_steps(train_steps, iterator, count, keeper):
+    """Whether training is to stop, and whether a checkpoint is due: on every worker the same."""
     try:
-        train_steps(iterator, tf.constant(count))
+        is_due = tf.constant(float(keeper.is_due))
+        is_stopped, is_due = train_steps(iterator, tf.constant(count), is_due)
+        return bool(is_stopped), bool(is_due)
     except tf.errors.InvalidArgumentError as error:
         message = guards.message(error)
         if message is None:
@@ -169,24 +209,26 @@ def _take_steps(train_steps, iterator, count, keeper):
         raise keeper.stop(message, program.NOT_FINITE) from error
 
 
-def _report_row(model, validation, keeper):
-    """The running means since the last report and, given images, the scores on them: a dict."""
-    means = _results(model)
-    scores = dict.fromkeys(means) if validation is None else validate(model, validation)
-    row = {**means, "learning_rate": float(model.optimizer.learning_rate)}
+def _running_means(model, keeper):
+    """The means since the last call, by name; all workers must ask at the same step."""
+    means = {
+        name: float(keras.ops.convert_to_numpy(value))
+        for name, value in model.get_metrics_result().items()
+    }
+    model.reset_metrics()
     wrong = [f"{name} = {value}" for name, value in means.items() if not math.isfinite(value)]
     if wrong:
         # Only XLA comes here: it drops the checks, so that the present state is no good.
         raise keeper.stop(f"not finite: {', '.join(wrong)}", program.NOT_FINITE)
+    return means
+
+
+def _report_row(model, plain, means, validation):
+    """What is reported of a step: means and, given images, the scores on them."""
+    scores = dict.fromkeys(means) if validation is None else validate(plain, validation)
+    rate = keras.ops.convert_to_numpy(model.optimizer.learning_rate)
+    row = {**means, "learning_rate": float(rate)}
     return row | {f"val_{name}": value for name, value in scores.items()}
-
-
-def _write_events(events, step, row):
-    with events.as_default(step):
-        for name, value in row.items():
-            if value is not None:
-                tf.summary.scalar(name, value)
-    events.flush()
 
 
 def _is_due(step, total, interval):
@@ -201,20 +243,19 @@ def _compiled_steps(strategy, model, xla, is_stopping):
         step = tf.function(step, jit_compile=True)
 
     @tf.function
-    def steps(iterator, count):
+    def steps(iterator, count, is_due):
+        """Whether any worker is stopping (before or after `count` steps), whether any one's
+        checkpoint is due: the same answers, and as many steps, on all of them."""
         for _ in tf.range(count):
-            if is_stopping:
+            if distribution.total(strategy, is_stopping) > 0:
                 break
             strategy.run(step, args=(next(iterator),))
+        return (
+            distribution.total(strategy, is_stopping) > 0,
+            distribution.total(strategy, is_due) > 0,
+        )
 
     return steps
-
-
-def _results(model):
-    """The running means since the last call, by name."""
-    means = {name: float(value) for name, value in model.get_metrics_result().items()}
-    model.reset_metrics()
-    return means
 
 
 def _held(images):

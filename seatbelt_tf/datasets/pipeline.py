@@ -46,6 +46,7 @@ def load(
     start_step: int = 0,
     as_uint8: bool = False,
     max_unreadable: int = 0,
+    part: tuple[int, int] = (0, 1),
 ):
     """A dataset as batches of images (or points) in [−1, 1].
 
@@ -69,6 +70,8 @@ def load(
         so many batches; the skipped images are not touched.
       as_uint8: leave the bytes as they are, for `scale` on the accelerator.
       max_unreadable: how many files of a folder may be left out because they cannot be read.
+      part: (i, n): of every batch only the i-th of n equal parts, for the i-th of n workers
+        that share it. Needs `drop_remainder`.
 
     Returns:
       `tf.data.Dataset` of float32 (M, H, W, C) in [−1, 1], or uint8 in 0 … 255; for swiss_roll
@@ -76,9 +79,9 @@ def load(
 
     Raises:
       ValueError: unknown name or split, an unsupported `image_size`, a batch size, seed or start
-        step that is no integer or out of range, fewer images than a batch when the remainder is
-        dropped, labels or bytes of a dataset that has none, `data_dir` missing, or the dataset not
-        prepared in it. All before any image is drawn.
+        step that is no integer or out of range, a part that batches do not have, fewer images than
+        a batch when the remainder is dropped, labels or bytes of a dataset that has none,
+        `data_dir` missing, or the dataset not prepared in it. All before any image is drawn.
     """
     source = find(name, max_unreadable)
     _choice("split", split, source.split_names)
@@ -112,6 +115,12 @@ def load(
             f"Invalid value for batch_size. Expected at most the {size} images in split {split!r} "
             f"of {name}. Received: batch_size={batch_size}"
         )
+    index, parts = part
+    if not 0 <= index < parts or batch_size % parts or (parts > 1 and not drop_remainder):
+        raise ValueError(
+            f"Invalid value for part. Expected (i, n), i < n, n a divisor of the {batch_size} "
+            f"images of a batch, with drop_remainder unless n is 1. Received: part={part}"
+        )
     places, steps = batch_places(
         size, batch_size, seed=seed, shuffle=shuffle, drop_remainder=drop_remainder
     )
@@ -120,13 +129,14 @@ def load(
             f"Invalid value for start_step. Expected at most the {steps} batches of one epoch, or "
             f"repeat=True. Received: start_step={start_step}"
         )
+    own = slice(index * batch_size // parts, (index + 1) * batch_size // parts)
     contents = source.open(split, image_size, data_dir)
     return _stream(
         contents,
-        places,
+        lambda step: places(step)[own],
         range(start_step, steps) if not repeat else start_step,
         with_labels=with_labels,
-        static_batch=batch_size if drop_remainder else None,
+        static_batch=batch_size // parts if drop_remainder else None,
         as_uint8=as_uint8,
     )
 

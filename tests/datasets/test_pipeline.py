@@ -82,6 +82,17 @@ def test_only_the_train_split_is_shuffled_unless_asked():
     )
 
 
+def test_the_parts_of_a_batch_make_it_up_in_order():
+    options = {"batch_size": 12, "seed": 3, "repeat": True, "start_step": 5, "as_uint8": True}
+
+    def first(part):
+        return next(iter(datasets.load("sprites", "train", part=part, **options))).numpy()
+
+    for parts in (2, 3):
+        received = np.concatenate([first((index, parts)) for index in range(parts)])
+        np.testing.assert_array_equal(received, first((0, 1)))
+
+
 @pytest.mark.parametrize("drop_remainder", [True, False])
 def test_a_resumed_stream_is_the_uninterrupted_one(drop_remainder):
     options = {
@@ -148,6 +159,9 @@ def test_permutations_never_change():
         ({"image_size": 48}, "Expected one of 64, 32"),
         ({"start_step": -1}, "Invalid value for start_step"),
         ({"start_step": 10**6}, "Expected at most the 82944 batches"),
+        ({"part": (2, 2)}, "Invalid value for part"),
+        ({"part": (0, 3)}, "n a divisor of the 8 images"),
+        ({"part": (0, 2), "drop_remainder": False}, "with drop_remainder"),
         ({"data_dir": "/nowhere/at/all"}, "Expected an existing directory"),
     ],
 )

@@ -1,0 +1,156 @@
+"""Workers in processes of their own, on this machine: what they compute, and how they come and go.
+
+The oracle is one process that trains alone with the same global batch.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import programs
+import pytest
+
+from seatbelt_tf import checkpoints, runs, tensors
+
+# At such a small rate rounding does not grow from step to step.
+OPTIONS = (
+    "--latent_dims=4,3",
+    "--image_size=32",
+    "--batch_size=32",
+    "--learning_rate=1e-6",
+    "--steps=60",
+    "--noreport",
+)
+DEADLINE_SECONDS = 500
+
+
+def _ports(count):
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for opened in sockets:
+            opened.bind(("localhost", 0))
+        return [opened.getsockname()[1] for opened in sockets]
+
+
+@contextlib.contextmanager
+def _workers(directory, *arguments, of_second=()):
+    """Two processes that train one model; ended in any case. The second may have more options."""
+    addresses = [f"localhost:{port}" for port in _ports(2)]
+    command = [sys.executable, "-m", "trainers.train", "--strategy=multi_worker", *arguments]
+    processes = [
+        subprocess.Popen(
+            [*command, *(of_second if index else ())],
+            cwd=directory,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(programs.ROOT),
+                "TF_CONFIG": json.dumps(
+                    {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+                ),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def _results(processes):
+    outputs = [process.communicate(timeout=DEADLINE_SECONDS) for process in processes]
+    return [
+        subprocess.CompletedProcess(process.args, process.returncode, *output)
+        for process, output in zip(processes, outputs, strict=True)
+    ]
+
+
+def _wait_for_step(run, step, processes):
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not any(int(path.name[5:13]) >= step for path in run.checkpoints.glob("step-*.npz")):
+        ended = [process for process in processes if process.poll() is not None]
+        assert not ended, ended[0].communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _state(run):
+    _, path = checkpoints.Checkpoints(run.checkpoints).paths()[-1]
+    return {name: array.astype(np.float64) for name, array in tensors.load(path).items()}
+
+
+@pytest.mark.slow
+def test_workers_that_are_killed_stopped_and_fewer_end_like_one_that_is_left_alone(tmp_path):
+    alone = programs.run_program("train", *OPTIONS, "--run=alone", directory=tmp_path)
+    assert alone.returncode == 0, alone.stderr
+    run = runs.Run(tmp_path / "run")
+    often = ("--run=run", "--checkpoint_seconds=0")
+
+    with _workers(tmp_path, *OPTIONS, *often) as processes:
+        _wait_for_step(run, 10, processes)
+        processes[1].send_signal(signal.SIGKILL)
+        chief, _ = _results(processes)
+    assert chief.returncode == 6, chief.stderr
+    assert "worker 1 (localhost:" in chief.stderr
+    assert "was lost" in chief.stderr
+    assert "--resume --run=run" in chief.stderr
+    assert chief.stderr.count("\n") == 1
+    reached = max(int(path.name[5:13]) for path in run.checkpoints.glob("step-*.npz"))
+    assert 10 <= reached < 60
+
+    with _workers(tmp_path, "--resume", *often) as processes:
+        _wait_for_step(run, reached + 10, processes)
+        processes[1].send_signal(signal.SIGTERM)
+        results = _results(processes)
+    assert [result.returncode for result in results] == [143, 143], results
+    assert f"going on from step {reached}" in results[0].stdout
+    assert results[1].stdout == ""
+
+    last = programs.run_program("train", "--resume", *often, directory=tmp_path)
+    assert last.returncode == 0, last.stderr
+    assert "workers was 2, is 1" in last.stdout
+
+    tables = [runs.Run(tmp_path / name).read_metrics() for name in ("alone", "run")]
+    assert tables[0]["step"] == tables[1]["step"]
+    # float32 sums over images in another order.
+    for name in ("elbo", "log_likelihood", "total_correlation", "val_elbo"):
+        np.testing.assert_allclose(tables[0][name], tables[1][name], rtol=1e-4, atol=1e-4)
+    ours, theirs = (_state(runs.Run(tmp_path / name)) for name in ("run", "alone"))
+    # Weights, moving statistics and Adam's means of gradients, which the batch is summed up in.
+    for name in theirs:
+        difference = np.linalg.norm(ours[name] - theirs[name])
+        assert difference <= 1e-3 * np.linalg.norm(theirs[name]) + 1e-6, name
+
+
+@pytest.mark.slow
+def test_two_workers_finish_together_and_only_one_of_them_writes(tmp_path):
+    with _workers(tmp_path, *OPTIONS[:-1], "--steps=20", "--run=run") as processes:
+        results = _results(processes)
+    assert [result.returncode for result in results] == [0, 0], results
+    assert [result.stderr for result in results] == ["", ""]
+    assert "step 20/20" in results[0].stdout
+    assert results[1].stdout == ""
+    run = runs.Run(tmp_path / "run")
+    assert json.loads(run.config_file.read_text())["machine"]["workers"] == 2
+    assert (run.evaluation / "test.json").is_file()
+    assert len(list(run.events.iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_workers_with_different_settings_say_so(tmp_path):
+    with _workers(tmp_path, *OPTIONS, "--run=run", of_second=["--beta=3"]) as processes:
+        results = _results(processes)
+    assert [result.returncode for result in results] == [2, 2], results
+    for result in results:
+        assert "the same on all workers" in result.stderr
+        assert result.stderr.count("\n") == 1

@@ -1,0 +1,145 @@
+"""One training on several devices or processes: strategies, and what all workers must agree on.
+
+Every worker takes the same steps and the same decisions; those that depend on one of them alone
+(a signal, a clock) are summed over all first. Worker 0, the chief, alone reads and writes files.
+"""
+
+import hashlib
+import json
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from seatbelt_tf import checks
+from trainers import interruption
+
+# Of a configuration: what decides the numbers (where data lie may differ between machines).
+_AGREED = ("model", "training")
+# A connection may be lost a little before its process ends.
+_SECONDS_TO_VANISH = 10.0
+
+
+def make_strategy(name, batch_size, parts=1, xla=False):
+    """A `tf.distribute.Strategy` by the name that --strategy has; TF_CONFIG must have been checked.
+
+    Args:
+        name: "default", "mirrored" (all of this machine's devices) or "multi_worker".
+        batch_size: images in a global batch.
+        parts: in which every replica computes its own.
+        xla: whether the step is to be compiled with XLA.
+
+    Raises:
+        ValueError: the batch cannot be divided by the replicas, or there is no XLA.
+    """
+    if xla:
+        _check_xla()
+    if name == "default":
+        return tf.distribute.get_strategy()
+    if name == "mirrored":
+        strategy = tf.distribute.MirroredStrategy()
+    else:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        # TensorFlow has put a handler of its own in the place of ours.
+        interruption.take_signals()
+    replicas = strategy.num_replicas_in_sync
+    if batch_size % (replicas * parts):
+        raise checks.invalid(
+            "batch_size", f"a multiple of {replicas} replicas × {parts} parts", batch_size
+        )
+    return strategy
+
+
+def _check_xla():
+    try:
+        tf.function(lambda: tf.constant(1.0) + 1.0, jit_compile=True)()
+    except tf.errors.OpError as error:
+        reason = error.message.split("\n")[0]
+        raise checks.invalid("xla", f"false: XLA is not available here ({reason})", True) from error
+
+
+def is_chief(strategy):
+    """Whether this process is the one that reads and writes files."""
+    return strategy.extended.should_checkpoint
+
+
+def is_default(strategy):
+    """Whether there is nothing but this process and one device."""
+    return strategy is tf.distribute.get_strategy()
+
+
+def batches(strategy, load, batch_size):
+    """An iterator of distributed batches: the same images whatever the number of replicas.
+
+    Args:
+        strategy: a `tf.distribute.Strategy`.
+        load: function of part=(i, n) -> the `tf.data.Dataset` of those parts of all batches.
+        batch_size: images in a global batch.
+    """
+
+    def part(context):
+        dataset = load(part=(context.input_pipeline_id, context.num_input_pipelines))
+        replicas = strategy.num_replicas_in_sync
+        if replicas == context.num_input_pipelines:
+            return dataset
+        return dataset.rebatch(batch_size // replicas, drop_remainder=True)
+
+    return iter(strategy.distribute_datasets_from_function(part))
+
+
+def total(strategy, value):
+    """The sum of a () float tensor over all replicas, for all of them to see."""
+    return strategy.reduce("SUM", strategy.run(lambda: tf.identity(value)), axis=None)
+
+
+def share(strategy, arrays):
+    """The chief's arrays on every worker.
+
+    Args:
+        strategy: a `tf.distribute.Strategy`.
+        arrays: list of NumPy arrays; only the chief's values matter.
+
+    Returns:
+        List of NumPy arrays of the same shapes and types.
+    """
+    if is_default(strategy):
+        return arrays
+
+    @tf.function(autograph=False)
+    def summed(*own):
+        def masked(*tensors):
+            index = tf.distribute.get_replica_context().replica_id_in_sync_group
+            return [tf.where(tf.equal(index, 0), t, tf.zeros_like(t)) for t in tensors]
+
+        of_replicas = strategy.run(masked, args=own)
+        return [strategy.reduce("SUM", tensor, axis=None) for tensor in of_replicas]
+
+    return [tensor.numpy() for tensor in summed(*map(tf.constant, arrays))]
+
+
+def check_agreement(strategy, config):
+    """Raises ValueError on every worker unless all were started with the same settings."""
+    text = json.dumps([config[name] for name in _AGREED], sort_keys=True)
+    own = np.frombuffer(hashlib.sha256(text.encode()).digest()[:6], np.uint8).astype(np.int32)
+    differs = np.any(share(strategy, [own])[0] != own)
+    count = tf.function(lambda value: total(strategy, value), autograph=False)
+    if float(count(tf.constant(float(differs)))):
+        raise checks.invalid(
+            "options", "the same on all workers", "others here" if differs else "others elsewhere"
+        )
+
+
+def copy(model, plain):
+    """Sets the weights of a model outside of a strategy to those of one inside it."""
+    if plain is not model:
+        plain.set_weights(model.get_weights())
+
+
+def lost(cluster, error):
+    """Why the workers cannot go on together, in words: who is gone."""
+    deadline = time.monotonic() + _SECONDS_TO_VANISH
+    while not (names := [cluster.name(index) for index in cluster.absent()]):
+        if time.monotonic() > deadline:
+            return f"the workers lost each other ({error.message.splitlines()[0]})"
+        time.sleep(0.2)
+    return f"{', '.join(names)} was lost; all workers must be started again"
