@@ -33,7 +33,8 @@ class Findings:
 
     Attributes:
         store: see above.
-        seconds: time that the finished work took, trainings and measures.
+        seconds: time that the finished work took, trainings and measures; reports that make
+            something themselves add to it.
         unfinished: number of cells of which something is missing.
     """
 

@@ -5,6 +5,7 @@ correlation are the package's own.
 """
 
 import itertools
+import time
 
 import keras
 import numpy as np
@@ -30,10 +31,12 @@ def report(zoo, findings):
         settings = {"figure": "A7", "beta": beta, "penalty": penalty, "steps": steps}
         path = findings.store / "swiss_roll" / f"{cells.digest(settings)}.npz"
         for missing in runs.unfinished([path]):
+            started = time.monotonic()
             found = train(beta, penalty, steps)
             with runs.replacing(missing) as temporary:
-                np.savez_compressed(temporary, **found)
+                np.savez_compressed(temporary, **found, seconds=time.monotonic() - started)
         found = tensors.load(path)
+        findings.seconds += float(found["seconds"])
         name = (
             "VAE" if beta == 1 else f"{ {'kl': 'β-VAE', 'tc': 'β-TCVAE'}[penalty] }, β = {beta:g}"
         )
