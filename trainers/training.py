@@ -174,9 +174,11 @@ def _loop(run, config, strategy, model, plain, keeper):
     with interruption.deferred(lambda: is_stopping.assign(1.0)) as pending:
         while step < total:
             count = min(STEPS_PER_CALL - step % STEPS_PER_CALL, total - step)
+            before = step
             is_stopped, is_due = _take_steps(train_steps, iterator, count, keeper)
             step = keeper.step
-            if _is_due(step, total, interval):
+            # Stopped between two calls, the second takes no step and has nothing to report.
+            if step > before and _is_due(step, total, interval):
                 means = _running_means(model, keeper)
                 if reporter is not None:
                     is_validated = _is_due(step, total, REPORTS_A_VALIDATION * interval)
