@@ -32,3 +32,12 @@ def run_program(name, *arguments, directory, without_tensorflow=False, package="
         text=True,
         check=False,
     )
+
+
+def assert_refused(result, *words):
+    """Asserts that a program ended with status 2 and one line, which has the words in it."""
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert result.stderr.startswith("python -m ")
+    for word in words:
+        assert word in result.stderr

@@ -2,8 +2,8 @@
 
 from absl import flags
 
-from seatbelt_tf import checks, presets, runs
-from trainers import program
+from seatbelt_tf import checks
+from trainers import battery_flags, program
 
 DESCRIPTION = """
 Attacks the model of a run: every pair of test images × every weight λ, for each objective. Every
@@ -19,31 +19,17 @@ Exit status: 0 done, 2 bad input, 3 with --strict when a diagnostic fires.
 """
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("run", None, "Run directory of a trained model.")
-flags.DEFINE_list("objective", ["latent_kl"], f"Some of {', '.join(presets.ATTACK_OBJECTIVES)}.")
+battery_flags.define(["latent_kl"])
 flags.DEFINE_string("layers", "all", "all, top, bottom, or numbers from 0, the bottom: 0,2.")
 flags.DEFINE_enum("ancestors", "mean", ["mean", "sample", "fresh"], "fresh is broken: see docs.")
 flags.DEFINE_integer("draws", 4, "Draws of the ancestors, for sample and fresh.")
-flags.DEFINE_integer("pairs", 10, "Pairs of test images, chosen by the seed.")
-flags.DEFINE_integer("weights", 50, "Weights λ, geometric from 2^-20 to 2^20.")
-flags.DEFINE_integer("max_evaluations", 400, "Evaluations allowed to each attack.")
 flags.DEFINE_integer("restarts", 0, "Further random starts of each attack.")
-flags.DEFINE_integer("seed", 0, "Of pairs, draws and restarts.")
-flags.DEFINE_string("data_dir", None, "TFDS data directory. Default: the run's.")
 flags.DEFINE_bool("strict", False, "Exit with status 3 when a diagnostic fires.")
 
 
 def main():
     """Runs the batteries, draws them and prints what they found."""
-    if FLAGS.run is None:
-        raise checks.invalid("run", "--run=DIRECTORY, made by trainers.train", None)
-    for name in ("pairs", "weights", "max_evaluations", "draws"):
-        checks.positive_integer(name, FLAGS[name].value)
-    checks.seed("seed", FLAGS.seed)
-    for objective in FLAGS.objective:
-        checks.one_of("objective", objective, presets.ATTACK_OBJECTIVES)
-    run = runs.Run(FLAGS.run)
-    run.check_trained()
+    run = battery_flags.chosen_run("draws")
     config = run.config()
     layers = _layers(len(config["model"]["latent_dims"]))
 

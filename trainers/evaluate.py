@@ -7,8 +7,8 @@ import time
 
 from absl import flags
 
-from seatbelt_tf import checks, datasets, presets, runs
-from trainers import machine, program, provenance
+from seatbelt_tf import datasets, presets
+from trainers import battery_flags, machine, program, provenance
 
 DESCRIPTION = """
 Everything about the model of a run: clean quality, attacks with their diagnostics, robustness to
@@ -27,17 +27,9 @@ Exit status: 0 done, 2 bad input.
 """
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("run", None, "Run directory of a trained model.")
-flags.DEFINE_list(
-    "objective", ["latent_kl", "output"], f"Some of {', '.join(presets.ATTACK_OBJECTIVES)}."
-)
-flags.DEFINE_integer("pairs", 10, "Pairs of test images, chosen by the seed.")
-flags.DEFINE_integer("weights", 50, "Weights λ, geometric from 2^-20 to 2^20.")
-flags.DEFINE_integer("max_evaluations", 400, "Evaluations allowed to each attack.")
+battery_flags.define(["latent_kl", "output"])
 flags.DEFINE_integer("images", 4000, "Test images that clean quality, overlap and MIG are of.")
 flags.DEFINE_integer("attacked", 200, "Test images attacked to mislead classifiers.")
-flags.DEFINE_integer("seed", 0, "Of pairs, noise and classifiers.")
-flags.DEFINE_string("data_dir", None, "TFDS data directory. Default: the run's.")
 
 # Of trainers.attack's own defaults: the same settings are the same battery.
 ATTACK = {"layers": "all", "ancestors": "mean", "draws": 4, "restarts": 0}
@@ -46,17 +38,7 @@ ATTACK = {"layers": "all", "ancestors": "mean", "draws": 4, "restarts": 0}
 def main():
     """Measures what is missing, writes the report and says where it is."""
     started = time.monotonic()
-    if FLAGS.run is None:
-        raise checks.invalid("run", "--run=DIRECTORY, made by trainers.train", None)
-    for name in ("pairs", "weights", "max_evaluations", "images", "attacked"):
-        checks.positive_integer(name, FLAGS[name].value)
-    checks.seed("seed", FLAGS.seed)
-    if not FLAGS.objective:
-        raise checks.invalid("objective", "at least one", "none")
-    for objective in FLAGS.objective:
-        checks.one_of("objective", objective, presets.ATTACK_OBJECTIVES)
-    run = runs.Run(FLAGS.run)
-    run.check_trained()
+    run = battery_flags.chosen_run("images", "attacked")
     config = run.config()
     data = {**config["data"], "data_dir": FLAGS.data_dir or config["data"]["data_dir"]}
     datasets.check(data["name"], data["data_dir"], max_unreadable=data.get("max_unreadable", 0))

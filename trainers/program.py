@@ -77,6 +77,14 @@ def import_tensorflow(deterministic=False):
         os.close(saved)
 
 
+def interrupted(number):
+    """The `StopError` of a program that keeps what is finished and was stopped by a signal."""
+    return StopError(
+        f"stopped by {interruption.NAMES[number]}; started again with the same options it goes on",
+        interruption.status(number),
+    )
+
+
 def fail(program, error, status=2):
     """Ends the program with one line on standard error and an exit status."""
     message = " ".join(str(error).split())

@@ -85,20 +85,21 @@ def _reproduce(name, experiment, zoo):
     from trainers.studies import cells
 
     wanted = _merged(experiment.cells(zoo))
-    missing = [cell for cell in wanted if any(cells.missing(FLAGS.store, cell))]
+    left = {cell: cells.missing(FLAGS.store, cell) for cell in wanted}
+    left = {cell: work for cell, work in left.items() if any(work)}
+    seconds = {cell: _seconds(cell.model, *work) for cell, work in left.items()}
     print(
-        f"{name} on {zoo.dataset}, {FLAGS.scale}: {len(wanted)} models, {len(missing)} with work "
-        f"left, about {_duration(sum(_seconds(cell) for cell in missing))}"
+        f"{name} on {zoo.dataset}, {FLAGS.scale}: {len(wanted)} models, {len(left)} with work "
+        f"left, about {_duration(sum(seconds.values()))}"
     )
     if FLAGS.dry_run:
-        for cell in missing:
-            is_untrained, measures = cells.missing(FLAGS.store, cell)
+        for cell, (is_untrained, measures) in left.items():
             kinds = [measure.name for measure in measures]
             work = ", ".join((["train"] if is_untrained else []) + kinds)
-            print(f"  {cell.model.key}: {work} ({_duration(_seconds(cell))})")
+            print(f"  {cell.model.key}: {work} ({_duration(seconds[cell])})")
         return
     if not FLAGS.finished:
-        _make(missing)
+        _make(list(left))
     _write(name, experiment, zoo, wanted)
 
 
@@ -160,12 +161,9 @@ def _write(name, experiment, zoo, wanted):
     print(f"  {directory}: {', '.join([*report.tables, *report.figures])}{note}")
 
 
-def _seconds(cell):
+def _seconds(model, is_untrained, measures):
     """Estimated seconds of what is missing of a cell."""
-    from trainers.studies import cells
-
-    is_untrained, measures = cells.missing(FLAGS.store, cell)
-    images = cell.model.option("steps", 0) * cell.model.option("batch_size", 1024)
+    images = model.option("steps", 0) * model.option("batch_size", 1024)
     seconds = images / IMAGES_PER_SECOND if is_untrained else 0.0
     for measure in measures:
         options = dict(measure.options)

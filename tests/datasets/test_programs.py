@@ -1,7 +1,7 @@
 """Datasets as the programs meet them: listed, refused, and held to what a run recorded."""
 
 import pytest
-from programs import run_program
+from programs import assert_refused, run_program
 
 from seatbelt_tf import datasets
 from trainers import training
@@ -41,9 +41,7 @@ BAD = {
 def test_bad_input_is_one_line_and_status_2_without_tensorflow(arguments, tmp_path):
     (tmp_path / "empty").mkdir()
     result = run_program("train", *arguments.split(), directory=tmp_path, without_tensorflow=True)
-    assert result.returncode == 2, result.stderr
-    assert result.stderr.count("\n") == 1
-    assert BAD[arguments] in result.stderr
+    assert_refused(result, BAD[arguments])
     assert result.stdout == ""
 
 

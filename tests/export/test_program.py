@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from google.protobuf import text_format
-from programs import run_program
+from programs import assert_refused, run_program
 from serving import make_run
 
 from export import cpp_loader, exporter, image_bytes, model_card, warmup
@@ -54,10 +54,7 @@ def test_bad_input_is_one_line_and_status_2_without_tensorflow(arguments, export
     result = run_program(
         "saved_model", *arguments, directory=tmp_path, without_tensorflow=True, package="export"
     )
-    assert result.returncode == 2, result.stderr
-    assert result.stderr.count("\n") == 1
-    assert result.stderr.startswith("python -m export.saved_model: ")
-    assert message in result.stderr
+    assert_refused(result, message)
     assert not (tmp_path / "m").exists()
 
 

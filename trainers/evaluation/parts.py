@@ -4,7 +4,6 @@ A part's file is named by its settings and by the model's weights, so that resul
 or other settings are never taken for it.
 """
 
-import time
 from typing import NamedTuple
 
 import numpy as np
@@ -52,14 +51,17 @@ def kept(run, name, settings, fields, compute):
     Returns:
         Dict of arrays by name.
     """
-    path = cells.file_of(run, cells.Measure(f"report_{name}", tuple(settings.items())))
+    measure = cells.Measure(f"report_{name}", tuple(settings.items()))
+    path = cells.files_of(run, [measure])[measure]
     tensors.set_aside_if_damaged(path, [*fields, "seconds"])
+
+    def chosen():
+        arrays = compute()
+        return {field: arrays[field] for field in fields}
+
     for _ in runs.unfinished([path]):
         print(f"{name} …", flush=True)
-        started = time.monotonic()
-        arrays = compute()
-        seconds = np.float64(time.monotonic() - started)
-        tensors.save(path, {**{key: np.asarray(arrays[key]) for key in fields}, "seconds": seconds})
+        cells.keep(path, chosen)
     return tensors.load(path)
 
 

@@ -7,6 +7,7 @@ number of processes and machines may work on one store (`seatbelt_tf.storage.unf
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import pathlib
@@ -94,10 +95,20 @@ def run_of(store, model):
     return runs.Run(pathlib.Path(store) / "models" / model.key)
 
 
-def file_of(run, measure):
-    """The file of a measure of a trained run."""
-    settings = {"measure": measure.name, "model": run.model_digest(), **dict(measure.options)}
-    return run.evaluation / f"{measure.name}-{digest(settings)}.npz"
+def files_of(run, measures):
+    """The files of measures of a trained run: dict of `Measure` to path."""
+    model, files = run.model_digest(), {}
+    for measure in measures:
+        settings = {"measure": measure.name, "model": model, **dict(measure.options)}
+        files[measure] = run.evaluation / f"{measure.name}-{digest(settings)}.npz"
+    return files
+
+
+def keep(path, compute):
+    """Stores what `compute()` returns, a dict of arrays, and the seconds that it took."""
+    started = time.monotonic()
+    arrays = compute()
+    tensors.save(path, {**arrays, "seconds": np.float64(time.monotonic() - started)})
 
 
 def missing(store, cell):
@@ -105,7 +116,8 @@ def missing(store, cell):
     run = run_of(store, cell.model)
     if not run.model_file.exists():
         return True, cell.measures
-    return False, tuple(m for m in cell.measures if not file_of(run, m).exists())
+    files = files_of(run, cell.measures)
+    return False, tuple(measure for measure, path in files.items() if not path.exists())
 
 
 def make(store, cell):
@@ -137,23 +149,20 @@ def make(store, cell):
     model, config = run.load_model(dtype="float32"), run.config()
     if cell.model.data_dir is not None:
         config["data"]["data_dir"] = cell.model.data_dir
-    by_file = {file_of(run, measure): measure for measure in measures}
+    by_file = {path: measure for measure, path in files_of(run, measures).items()}
     for path in runs.unfinished(by_file):
-        measure = by_file[path]
-        started = time.monotonic()
-        found = functions.FUNCTIONS[measure.name](model, run, config, **dict(measure.options))
-        with runs.replacing(path) as temporary:
-            np.savez_compressed(temporary, **found, seconds=time.monotonic() - started)
+        name, options = by_file[path]
+        compute = functools.partial(functions.FUNCTIONS[name], model, run, config, **dict(options))
+        keep(path, compute)
 
 
 def results(store, cell):
     """What was measured: dict of `Measure` to dict of arrays; without those not yet made."""
-    is_untrained, unmade = missing(store, cell)
-    if is_untrained:
-        return {}
     run = run_of(store, cell.model)
-    made = [measure for measure in cell.measures if measure not in unmade]
-    return {measure: tensors.load(file_of(run, measure)) for measure in made}
+    if not run.model_file.exists():
+        return {}
+    files = files_of(run, cell.measures)
+    return {measure: tensors.load(path) for measure, path in files.items() if path.exists()}
 
 
 def log_of(store, model):

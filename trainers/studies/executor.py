@@ -38,11 +38,7 @@ def work_off(store, wanted, workers, report):
                     running[process.sentinel] = process, cell
                 for ready in multiprocessing.connection.wait([reader, *running]):
                     if pending.signal is not None:
-                        raise program.StopError(
-                            f"stopped by {interruption.NAMES[pending.signal]}; started again with "
-                            "the same options it goes on",
-                            interruption.status(pending.signal),
-                        )
+                        raise program.interrupted(pending.signal)
                     process, cell = running.pop(ready)
                     process.join()
                     if process.exitcode:

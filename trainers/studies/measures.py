@@ -162,11 +162,6 @@ def _panel(model, records, images, targets):
     }
 
 
-def _batches(config, images):
-    batches = training.data(config["data"], "test", batch_size=min(images, 100))
-    return batches.take(-(-images // 100))
-
-
 FUNCTIONS = {
     function.__name__: function
     for function in (clean, attack, denoising, overlap, disentanglement, downstream)

@@ -69,11 +69,7 @@ def work_off(store, wanted, address, cpus, gpus, report):
             while running:
                 finished, _ = ray.wait(list(running), timeout=_POLL_SECONDS)
                 if pending.signal is not None:
-                    raise program.StopError(
-                        f"stopped by {interruption.NAMES[pending.signal]}; started again with "
-                        "the same options it goes on",
-                        interruption.status(pending.signal),
-                    )
+                    raise program.interrupted(pending.signal)
                 for reference in finished:
                     cell = running.pop(reference)
                     _check_done(reference, cell, store)

@@ -4,11 +4,10 @@ A multilayer perceptron in place of the convolutional networks; posteriors, KL a
 correlation are the package's own.
 """
 
+import functools
 import itertools
-import time
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from seatbelt_tf import datasets, gaussians, objectives, runs, tensors
@@ -31,10 +30,7 @@ def report(zoo, findings):
         settings = {"figure": "A7", "beta": beta, "penalty": penalty, "steps": steps}
         path = findings.store / "swiss_roll" / f"{cells.digest(settings)}.npz"
         for missing in runs.unfinished([path]):
-            started = time.monotonic()
-            found = train(beta, penalty, steps)
-            with runs.replacing(missing) as temporary:
-                np.savez_compressed(temporary, **found, seconds=time.monotonic() - started)
+            cells.keep(missing, functools.partial(train, beta, penalty, steps))
         found = tensors.load(path)
         findings.seconds += float(found["seconds"])
         name = (

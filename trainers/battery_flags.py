@@ -1,0 +1,48 @@
+"""The flags of programs that attack the model of a run: which run, which attacks, how many."""
+
+from absl import flags
+
+from seatbelt_tf import checks, presets, runs
+
+FLAGS = flags.FLAGS
+# They are the calling program's own, for --help.
+flags.disclaim_key_flags()
+_COUNTS = ("pairs", "weights", "max_evaluations")
+
+
+def define(objectives):
+    """Defines the flags, in the program that calls this.
+
+    Args:
+        objectives: the default of --objective.
+    """
+    flags.DEFINE_string("run", None, "Run directory of a trained model.")
+    flags.DEFINE_list("objective", objectives, f"Some of {', '.join(presets.ATTACK_OBJECTIVES)}.")
+    flags.DEFINE_integer("pairs", 10, "Pairs of test images, chosen by the seed.")
+    flags.DEFINE_integer("weights", 50, "Weights λ, geometric from 2^-20 to 2^20.")
+    flags.DEFINE_integer("max_evaluations", 400, "Evaluations allowed to each attack.")
+    flags.DEFINE_integer("seed", 0, "Of pairs and of everything else that is random.")
+    flags.DEFINE_string("data_dir", None, "TFDS data directory. Default: the run's.")
+
+
+def chosen_run(*counts):
+    """The `runs.Run` of the flags, trained, after all of them are checked.
+
+    Args:
+        counts: names of the calling program's further flags that must be positive.
+
+    Raises:
+        ValueError: a flag is out of range or there is no trained model.
+    """
+    if FLAGS.run is None:
+        raise checks.invalid("run", "--run=DIRECTORY, made by trainers.train", None)
+    for name in (*_COUNTS, *counts):
+        checks.positive_integer(name, FLAGS[name].value)
+    checks.seed("seed", FLAGS.seed)
+    if not FLAGS.objective:
+        raise checks.invalid("objective", "at least one", "none")
+    for objective in FLAGS.objective:
+        checks.one_of("objective", objective, presets.ATTACK_OBJECTIVES)
+    run = runs.Run(FLAGS.run)
+    run.check_trained()
+    return run
