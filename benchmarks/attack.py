@@ -44,7 +44,9 @@ def main():
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--weights", type=int, default=50)
     parser.add_argument("--scipy", type=int, default=48, help="attacks that SciPy solves")
-    parser.add_argument("--memory", type=int, nargs="+", default=[15], help="pairs remembered")
+    parser.add_argument(
+        "--memory", type=int, nargs="+", default=[None], help="pairs remembered; None: our default"
+    )
     parser.add_argument("--routes", nargs="+", default=["lbfgs"], help="ours: lbfgs, tfp, adam")
     parser.add_argument("--max_evaluations", type=int, nargs="+", default=[400], help="of ours")
     parser.add_argument("--scaling", action="store_true", help="time and memory by attacks instead")
@@ -112,6 +114,7 @@ def _compare(run, objective, arguments):
     cells = []
     ways = itertools.product(arguments.routes, arguments.memory, arguments.max_evaluations)
     for route, memory, max_evaluations in ways:
+        memory = memory or attacks.objectives.find(objective).memory
         result, seconds = solve(np.arange(count), route, memory, max_evaluations)
         ratios = (result.loss[chosen] - lowest) / (reference.loss - lowest)
         cells.append(

@@ -11,17 +11,18 @@ DRAWN_WEIGHTS = (2.0**-10, 1.0, 2.0**10)
 DRAWN_NORMS = np.linspace(0, 1, 41)
 
 
-def pairs(config, data_dir, count, seed):
-    """Images and targets of a run's test split: two (P, H, W, C).
+def pairs(config, data_dir, count, seed, split="test"):
+    """Images and targets of a run's dataset: two (P, H, W, C).
 
     Args:
         config: the run's configuration.
         data_dir: TFDS data directory in place of the run's, or None.
         count: how many pairs.
         seed: chooses them.
+        split: of the dataset.
     """
     data = {**config["data"], "data_dir": data_dir or config["data"]["data_dir"]}
-    return training.pairs(data, count, seed)
+    return training.pairs(data, count, seed, split)
 
 
 def open_battery(run, config, model, ends, weights, options):

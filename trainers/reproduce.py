@@ -82,9 +82,26 @@ def main():
 
 
 def _reproduce(name, experiment, zoo):
+    wanted = _merged(experiment.cells(zoo))
+    _work_off(name, zoo, wanted)
+    if experiment.then is not None:
+        wanted = _merged([*wanted, *experiment.then(zoo, _findings(wanted))])
+        _work_off(name, zoo, wanted)
+    if not FLAGS.dry_run:
+        _write(name, experiment, zoo, wanted)
+
+
+def _findings(wanted):
+    program.import_tensorflow()
+    from trainers.studies import study
+
+    return study.Findings(FLAGS.store, wanted)
+
+
+def _work_off(name, zoo, wanted):
+    """Makes what is missing, or says what it would take."""
     from trainers.studies import cells
 
-    wanted = _merged(experiment.cells(zoo))
     left = {cell: cells.missing(FLAGS.store, cell) for cell in wanted}
     left = {cell: work for cell, work in left.items() if any(work)}
     seconds = {cell: _seconds(cell.model, *work) for cell, work in left.items()}
@@ -97,10 +114,8 @@ def _reproduce(name, experiment, zoo):
             kinds = [measure.name for measure in measures]
             work = ", ".join((["train"] if is_untrained else []) + kinds)
             print(f"  {cell.model.key}: {work} ({_duration(seconds[cell])})")
-        return
-    if not FLAGS.finished:
+    elif not FLAGS.finished:
         _make(list(left))
-    _write(name, experiment, zoo, wanted)
 
 
 def _merged(wanted):
@@ -134,10 +149,9 @@ def _make(missing):
 def _write(name, experiment, zoo, wanted):
     from trainers import provenance
 
-    program.import_tensorflow()
+    findings = _findings(wanted)
     from trainers.studies import reports, study
 
-    findings = study.Findings(FLAGS.store, wanted)
     if wanted and findings.unfinished == len(wanted):
         raise checks.invalid("store", f"finished work of {name} on {zoo.dataset}", FLAGS.store)
     report = reports.REPORTS[name](zoo, findings)
@@ -167,9 +181,10 @@ def _seconds(model, is_untrained, measures):
     seconds = images / IMAGES_PER_SECOND if is_untrained else 0.0
     for measure in measures:
         options = dict(measure.options)
-        if measure.name == "attack":
+        if measure.name in ("attack", "strongest"):
+            batteries = len(options.get("objectives", [None])) * (1 + options.get("restarts", 0))
             evaluations = options["pairs"] * options["weights"] * options["max_evaluations"]
-            seconds += evaluations / EVALUATIONS_PER_SECOND
+            seconds += batteries * evaluations / EVALUATIONS_PER_SECOND
         else:
             seconds += OTHER_MEASURE_SECONDS.get(measure.name, 10)
     return seconds / FLAGS.workers

@@ -93,6 +93,7 @@ _NOT_CONFIGURATION = (
     "strategy",
     "accumulate",
     "worker_timeout",
+    "data_dir",
 )
 
 
@@ -208,10 +209,13 @@ def _resumed_configuration(run):
             for name, value in mine[part].items():
                 flag = {"name": "dataset", "defences": "defence"}.get(name, name)
                 started = config[part].get(name, {})
-                if flag in FLAGS and FLAGS[flag].present and started != value:
+                if _is_configuration(flag) and FLAGS[flag].present and started != value:
                     raise checks.invalid(
                         flag, f"{started!r}, as {run.path} was started with", repr(value)
                     )
+    # Another machine may have the same images elsewhere; training compares their fingerprints.
+    if FLAGS["data_dir"].present:
+        config["data"]["data_dir"] = FLAGS.data_dir
     return config
 
 

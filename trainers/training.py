@@ -118,10 +118,10 @@ def data(config, split, **options):
     return datasets.load(config["name"], split, **place, **options)
 
 
-def pairs(config, count, seed=0):
-    """Images and targets from the test split, chosen by the seed, none twice: two (P, H, W, C)."""
+def pairs(config, count, seed=0, split="test"):
+    """Images and targets from a split, chosen by the seed, none twice: two (P, H, W, C)."""
     batches = data(
-        config, "test", batch_size=2 * count, shuffle=True, seed=seed, drop_remainder=True
+        config, split, batch_size=2 * count, shuffle=True, seed=seed, drop_remainder=True
     )
     return tuple(np.split(next(iter(batches)).numpy(), 2))
 

@@ -64,7 +64,7 @@ def attack(
     restarts=0,
     pair_ids=None,
     optimizer="lbfgs",
-    memory=15,
+    memory=None,
     chunk_size=500,
 ):
     """Finds distortions d that minimise Δ = λ‖d‖₂ + divergence (the paper's equations 1, 2, 10).
@@ -95,7 +95,7 @@ def attack(
             only: where another's result is better under an attack's own λ, it is minimised again
             from there (a warm start along the λ path).
         optimizer: "lbfgs", "tfp", "scipy" or "adam": see `minimize_in_box`.
-        memory: pairs that the quasi-Newton matrix remembers.
+        memory: pairs that the quasi-Newton matrix remembers; None: the objective's own number.
         chunk_size: attacks solved at once, which bounds the memory.
 
     Returns:
@@ -150,7 +150,7 @@ class Attack:
         squared_norm=False,
         restarts=0,
         optimizer="lbfgs",
-        memory=15,
+        memory=None,
         chunk_size=500,
     ):
         self.problem = Problem(victim, objective, layers, ancestors, draws, seed, squared_norm)

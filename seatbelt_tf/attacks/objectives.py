@@ -8,8 +8,10 @@ target's; the output attack (equation 2) makes the target likely under the attac
     output:     −E_q(z | x + d) log p(x_t | z) + KL(q(z | x + d) ‖ prior)
 
 An objective is a class with `prepare(victim, targets, noise)`, what is computed once of the
-targets, and `divergence(victim, images, prepared, noise, layers)`, (b,) nats or distances. A new
-one is registered by name and no other file changes.
+targets, and `divergence(victim, images, prepared, noise, layers)`, (b,) nats or distances. What is
+minimised is Δ to its `power`, which has the same minima, with a quasi-Newton `memory`: a distance's
+curvature grows without bound where it vanishes, its square's flattens the way there, and the power
+between them is best (docs/decisions.md). A new one is registered by name and no other file changes.
 """
 
 import tensorflow as tf
@@ -18,6 +20,11 @@ from seatbelt_tf import checks, gaussians
 from seatbelt_tf.objectives import divergences_by_unit
 
 _OBJECTIVES = {}
+
+
+class _Objective:
+    power = 1.0
+    memory = 15
 
 
 def register(name):
@@ -40,7 +47,7 @@ def find(name):
     return _OBJECTIVES[checks.one_of("objective", name, names())]
 
 
-class _Latent:
+class _Latent(_Objective):
     """Sum over layers of a discrepancy of posteriors, averaged over draws of the ancestors."""
 
     discrepancy = None
@@ -71,6 +78,8 @@ class LatentW2(_Latent):
     """Σ_i W₂(q(z^i | x + d), q(z^i | x_t)): the distance, not its square (section 5)."""
 
     discrepancy = staticmethod(gaussians.wasserstein2)
+    power = 1.5
+    memory = 25
 
 
 @register("latent_w2_squared")
@@ -81,7 +90,7 @@ class LatentW2Squared(_Latent):
 
 
 @register("output")
-class Output:
+class Output(_Objective):
     """−E_q(z | x + d) log p(x_t | z) + KL(q(z | x + d) ‖ prior), nats (equation 2).
 
     The paper prints the sign of an objective to be maximised; the attacker minimises this. It

@@ -99,9 +99,10 @@ class Problem:
             weights: (B,) λ.
             starts: (B, H, W, C), where the search begins.
             bounds: (lower, upper) of the pixels.
-            options: of `minimize_in_box`.
+            options: of `minimize_in_box`; without a memory the objective's own.
         """
         images, starts = tf.constant(images), tf.constant(starts)
+        options["memory"] = options["memory"] or self._goal.memory
         weights = tf.constant(weights, tf.float32)
         prepared = self.compiled(self.prepare)(tf.constant(targets))
         unattacked = self.compiled(self.divergence)(images, prepared).numpy()
@@ -162,9 +163,22 @@ class Problem:
                 value = self._loss(attacked, start, tf.gather(weights, items), own)
             return value, tape.gradient(value, positions)
 
+        power = self._goal.power
+
+        def powers(positions, items):
+            value, gradient = value_and_gradients(positions, items)
+            return value**power, (power * value ** (power - 1))[:, None] * gradient
+
         flat = tf.reshape(starts, [-1, starts.shape[1:].num_elements()])
         lower, upper = (tf.fill(tf.shape(flat), float(bound)) for bound in bounds)
-        return minimize_in_box(value_and_gradients, flat, lower, upper, **options)
+        # SciPy's route is the reference: Δ itself.
+        if power == 1 or options.get("optimizer") == "scipy":
+            return minimize_in_box(value_and_gradients, flat, lower, upper, **options)
+        found = minimize_in_box(powers, flat, lower, upper, **options)
+        value, gradient = value_and_gradients(found.position, tf.range(tf.shape(flat)[0]))
+        step = box.projected_step(found.position, gradient, lower, upper)
+        norm = tf.reduce_max(tf.abs(step), axis=1)
+        return found._replace(value=value, projected_gradient_norm=norm)
 
 
 def _layer_indices(layers, depth):

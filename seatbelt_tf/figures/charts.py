@@ -6,6 +6,8 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from seatbelt_tf import checks
 from seatbelt_tf.figures import canvas
 
+_MARKERS = "os^Dv"
+
 
 def panels(charts, *, columns=2, title=None):
     """Several charts in one figure.
@@ -140,7 +142,7 @@ def densities(samples, *, xlabel, bins=40):
     return draw
 
 
-def points(groups, *, xlabel, ylabel, log=False):
+def points(groups, *, xlabel, ylabel, log=False, line=None):
     """Points of several groups.
 
     Args:
@@ -148,18 +150,24 @@ def points(groups, *, xlabel, ylabel, log=False):
       xlabel: what the positions are.
       ylabel: what the values are, with their unit.
       log: whether the values' axis is logarithmic.
+      line: (position, value)s to join by a line, or None.
 
     Returns:
       Function of an Axes.
     """
+    is_crowded = len(groups) > len(canvas.COLOURS)
 
     def draw(axes):
+        if line is not None:
+            axes.plot(*zip(*line, strict=True), color="0.7", lw=1.5, zorder=0)
         for index, (label, (x, y)) in enumerate(groups.items()):
-            axes.plot(x, y, "o", ms=5, color=_colour(index), label=label)
+            marker = _MARKERS[index // len(canvas.COLOURS) % len(_MARKERS)]
+            axes.plot(x, y, marker, ms=5, color=_colour(index), label=label)
         if log:
             axes.set_yscale("log")
         canvas.style(axes, ylabel, xlabel)
-        axes.legend(fontsize=canvas.LABEL_SIZE, frameon=False)
+        place = {"loc": "upper left", "bbox_to_anchor": (1.02, 1.0)} if is_crowded else {}
+        axes.legend(fontsize=canvas.LABEL_SIZE, frameon=False, **place)
 
     return draw
 

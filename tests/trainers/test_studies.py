@@ -11,6 +11,8 @@ from programs import assert_refused, run_program
 from seatbelt_tf import runs
 from trainers import reproduce
 from trainers.studies import cells, experiments, scales, study
+from trainers.studies import defences as trial
+from trainers.studies.reports import defences
 
 ZOO = scales.Zoo(scales.SCALES["cpu"], "sprites", None)
 
@@ -124,6 +126,48 @@ def test_an_experiment_runs_once_and_is_found_again(tmp_path):
     assert "2 models, 0 with work left" in again.stdout
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").rglob("*.npz")} == made
     assert (directory / "figure3.csv").read_bytes() == table
+
+
+def test_settings_are_chosen_by_validation_within_a_limit_of_quality():
+    zoo = scales.Zoo(scales.SCALES["paper"], "cifar10", None)
+    found = {}
+
+    class Findings:
+        def of(self, model, measure):
+            assert dict(measure.options)["split"] == "validation"
+            area, error = found.get(model.option("defence_radius"), (0.1, 1.0))
+            return {"area_above_blending": np.array([area, np.nan]), "squared_error": error}
+
+    def radii():
+        chosen = trial.chosen(zoo, Findings())
+        assert trial.NONE in chosen
+        return [dict(s.flags)["defence_radius"] for s in chosen if s.defence == "adversarial"]
+
+    found.update({2.0: (0.08, 1.01), 4.0: (0.05, 1.04), 8.0: (0.02, 1.14)})
+    assert radii() == [4.0, 8.0]
+    found[8.0] = (0.02, 1.16)
+    assert radii() == [4.0]
+    found.update({2.0: (0.08, 1.3), 4.0: (0.05, 1.2), 8.0: (0.02, 1.4)})
+    assert radii() == [4.0]
+    cells_of_trial = trial.trial(zoo, Findings())
+    assert {dict(m.options).get("split") for c in cells_of_trial for m in c.measures} == {
+        None,
+        "test",
+    }
+    assert {cell.model.seed for cell in cells_of_trial} == set(zoo.scale.seeds)
+
+
+def test_nothing_is_chosen_before_all_settings_are_tuned():
+    class Nothing:
+        def of(self, model, measure):
+            return None
+
+    assert trial.trial(ZOO, Nothing()) == []
+
+
+def test_the_front_is_what_nothing_is_better_than():
+    points = {"a": (1.0, 0.5), "b": (1.1, 0.6), "c": (1.2, 0.1), "d": (1.2, 0.2), "e": (0.9, 0.9)}
+    assert defences.front(points) == ["e", "a", "c"]
 
 
 BAD = {

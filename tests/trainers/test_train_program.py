@@ -121,7 +121,9 @@ def test_every_defence_is_trained_by_the_program_and_goes_on_where_it_stopped(de
     assert result.returncode == 0, result.stderr
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert set(config["model"]["defences"]) == set(defence.split()[0].split(","))
-    again = run_program("train", *arguments, "--resume", directory=tmp_path)
+    # Where the data lie is no setting: another machine may have them elsewhere.
+    elsewhere = f"--data_dir={tmp_path}"
+    again = run_program("train", *arguments, elsewhere, "--resume", directory=tmp_path)
     assert again.returncode == 0, again.stderr
     other = run_program("train", *SMALL, "--resume", "--defence=input_noise", directory=tmp_path)
     assert (other.returncode, "defence" in other.stderr) == (2, True)

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from seatbelt_tf import runs, tensors
+from trainers import program
 
 
 class Model(NamedTuple):
@@ -140,8 +141,6 @@ def make(store, cell):
     _, measures = missing(store, cell)
     if not measures:
         return
-    from trainers import program
-
     program.import_tensorflow()
     from trainers.studies import measures as functions
 
@@ -168,6 +167,13 @@ def results(store, cell):
 def log_of(store, model):
     """The file that the training of a model prints to."""
     return pathlib.Path(store) / "logs" / f"{model.key}.txt"
+
+
+def check_none_failed(store, failed):
+    """Raises `program.StopError` if there are failed cells, each said in a few words."""
+    if failed:
+        logs = pathlib.Path(store) / "logs"
+        raise program.StopError(f"failed: {', '.join(failed)}: see above and {logs}", 1)
 
 
 def training_seconds(run):

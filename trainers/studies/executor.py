@@ -13,7 +13,7 @@ def work_off(store, wanted, workers, report):
     """Makes cells.
 
     A first SIGTERM or Ctrl-C ends the children; all that is finished is stored, trainings go on
-    from their last checkpoint when the study is started again.
+    from their last checkpoint when the study is started again. A cell that fails stops no other.
 
     Args:
         store: the store's directory.
@@ -22,8 +22,9 @@ def work_off(store, wanted, workers, report):
         report: called with a cell when it is done.
 
     Raises:
-        program.StopError: interrupted, or a cell failed; its message says where to look.
+        program.StopError: interrupted, or cells failed; its message says where to look.
     """
+    failed = []
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
     context = multiprocessing.get_context("spawn")
     waiting, running = list(reversed(wanted)), {}
@@ -42,17 +43,15 @@ def work_off(store, wanted, workers, report):
                     process, cell = running.pop(ready)
                     process.join()
                     if process.exitcode:
-                        raise program.StopError(
-                            f"{cell.model.key} failed with status {process.exitcode}: see above "
-                            f"and {cells.log_of(store, cell.model)}",
-                            1,
-                        )
-                    report(cell)
+                        failed.append(f"{cell.model.key} (status {process.exitcode})")
+                    else:
+                        report(cell)
         finally:
             for process, _ in running.values():
                 process.terminate()
             for process, _ in running.values():
                 process.join()
+    cells.check_none_failed(store, failed)
 
 
 def _make(store, cell):

@@ -6,6 +6,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from trainers.studies import defences
 from trainers.studies.cells import Cell
 from trainers.studies.scales import OBJECTIVES, PARTS
 
@@ -18,12 +19,15 @@ class Experiment(NamedTuple):
         cells: `scales.Zoo` -> list of `Cell`; empty when the models are not images'.
         datasets: those of the paper that users can bring, for --scale=paper.
         here: those taken at the other scales.
+        then: (`scales.Zoo`, `study.Findings` of the cells) -> further cells, which depend on what
+            was found.
     """
 
     title: str
     cells: Callable
     datasets: tuple = ("dsprites", "chairs", "faces3d")
     here: tuple = ("sprites",)
+    then: Callable | None = None
 
 
 def _comparison(zoo):
@@ -120,6 +124,13 @@ EXPERIMENTS = {
         "Five models of one budget under the same attacks: area above blending and raw losses",
         _comparison,
         here=("sprites", "cifar10"),
+    ),
+    "defences": Experiment(
+        "Defences of one budget, tuned on other pairs than those they are judged by",
+        defences.tuning,
+        ("dsprites", "cifar10"),
+        ("sprites", "cifar10"),
+        defences.trial,
     ),
     "figure1": Experiment("Attacks on a VAE, a β-TCVAE and a Seatbelt-VAE", _panels, ("celeb_a",)),
     "figure2": Experiment(

@@ -7,7 +7,9 @@ fixed seeds, so that every model is measured on the same ones.
 import numpy as np
 import tensorflow as tf
 
+from seatbelt_tf.attacks import maximum_damage
 from seatbelt_tf.datasets import sprites
+from seatbelt_tf.defences import lipschitz
 from seatbelt_tf.evaluation import disentanglement as mig
 from seatbelt_tf.evaluation import distances, distortion, noise, robustness
 from seatbelt_tf.evaluation import downstream as classifiers
@@ -67,9 +69,6 @@ def attack(
     records = attack_battery.run(lambda _: None)
     blending = batteries.blending_shares(attack_battery)
     measured = robustness.by_pair(records, blending)
-    curves = np.full((2, pairs, len(CURVE_NORMS)), np.nan)
-    has_gap = np.isfinite(measured["attack_area"])
-    curves[:, has_gap] = distortion.curves(records, blending, CURVE_NORMS)
     diagnoses = attack_battery.diagnose(records)
     far = distances.distances(model, records["adversarial"], targets[records["pair"]])
     by_pair = {
@@ -78,12 +77,95 @@ def attack(
     return {
         **measured,
         **by_pair,
-        "curve_norms": CURVE_NORMS,
-        "attack_curves": curves[0],
-        "blending_curves": curves[1],
+        **_curves(records, blending),
         "fired": np.array([diagnosis.name for diagnosis in diagnoses if diagnosis.fired], str),
         **_panel(model, records, images, targets),
     }
+
+
+def strongest(
+    model,
+    run,
+    config,
+    split,
+    objectives,
+    ancestors,
+    pairs,
+    weights,
+    max_evaluations,
+    restarts,
+    images,
+):
+    """Several batteries on the same pairs: at each distortion the one that closes most counts.
+
+    "area_OBJECTIVE" is the area above blending of one alone; "slope" the farthest that any attack
+    moved a reconstruction, relative to its distortion's norm; "squared_error" of reconstructions.
+    """
+    ends = batteries.pairs(config, None, pairs, SEED, split)
+    described = {**config, "data": {**config["data"], "split": split}}
+    options = {
+        "layers": "all",
+        "ancestors": ancestors,
+        "draws": 4,
+        "max_evaluations": max_evaluations,
+        "restarts": restarts,
+        "seed": SEED,
+    }
+    found, areas, fired = [], {}, set()
+    for objective in objectives:
+        battery = batteries.open_battery(
+            run, described, model, ends, weights, {"objective": objective, **options}
+        )
+        records = battery.run(lambda _: None)
+        blending = batteries.blending_shares(battery)
+        attacked, blended = distortion.areas(records, blending)
+        areas[f"area_{objective}"] = attacked - blended
+        fired |= {diagnosis.name for diagnosis in battery.diagnose(records) if diagnosis.fired}
+        found.append(records)
+    records = {name: np.concatenate([each[name] for each in found]) for name in found[0]}
+    clean_images, _ = parts.load_images(config["data"], split, images)
+    error = np.sum(np.square(in_batches(model, clean_images) - clean_images), axis=(1, 2, 3))
+    return {
+        **robustness.by_pair(records, blending),
+        **areas,
+        **_curves(records, blending),
+        "slope": _slopes(model, records, ends[0]),
+        "squared_error": np.mean(error),
+        "fired": np.array(sorted(fired), str),
+    }
+
+
+def damage(model, run, config, images, radii, starts, steps, ancestors):  # noqa: ARG001
+    """How far an untargeted attack moves reconstructions: (A, M) for the radii, and certificates.
+
+    For a model with the defence "lipschitz": "certified", (A, M), whether no distortion of the
+    radius moves a sample's reconstruction by half the typical distance of two images or more, with
+    probability 0.9, and "violations", how many attacks moved a mean reconstruction further than
+    certified.
+    """
+    ends, others = batteries.pairs(config, None, images, SEED)
+    options = {"ancestors": ancestors, "starts": starts, "steps": steps}
+    attacked = [maximum_damage(model, ends, radius, **options) for radius in radii]
+    shifts = np.stack([found.damage for found in attacked])
+    found = {"radii": radii, "damage": shifts}
+    if "lipschitz" in model.defences:
+        tolerance = float(np.median(np.linalg.norm((ends - others).reshape(images, -1), axis=1)))
+        certified = lipschitz.certificate(model, ends, tolerance / 2)
+        norms = np.stack([found.distortion_norm for found in attacked])
+        slope = tolerance / 2 / certified.mean_radius
+        found |= {
+            "tolerance": tolerance / 2,
+            "mean_radius": certified.mean_radius,
+            "sample_radius": certified.sample_radius,
+            "certified": certified.sample_radius >= np.array(radii)[:, None],
+            "violations": np.sum(shifts > slope * norms),
+        }
+    return found
+
+
+def samples(model, run, config, count):  # noqa: ARG001
+    """Images decoded from draws of the prior."""
+    return {"samples": model.sample(count, seed=SEED).numpy()}
 
 
 def denoising(model, run, config, images, scales):  # noqa: ARG001
@@ -138,6 +220,27 @@ def hearts(pairs):
     )
 
 
+def _curves(records, blending):
+    """Distortion curves of all pairs, NaN for those without a gap."""
+    attacked, _ = distortion.areas(records, blending)
+    curves = np.full((2, len(blending), len(CURVE_NORMS)), np.nan)
+    curves[:, np.isfinite(attacked)] = distortion.curves(records, blending, CURVE_NORMS)
+    return {
+        "curve_norms": CURVE_NORMS,
+        "attack_curves": curves[0],
+        "blending_curves": curves[1],
+    }
+
+
+def _slopes(model, records, images):
+    """The largest shift of each pair's mean reconstruction, relative to the distortion: (P,)."""
+    shifts = in_batches(model, records["adversarial"]) - in_batches(model, images)[records["pair"]]
+    shifts = np.linalg.norm(shifts.reshape(len(shifts), -1), axis=1)
+    norms = records["distortion_norm"]
+    slopes = np.divide(shifts, norms, out=np.zeros_like(shifts), where=norms > 0)
+    return np.array([np.max(slopes[records["pair"] == pair]) for pair in range(len(images))])
+
+
 def _panel(model, records, images, targets):
     """Of the first pairs, the attack that closes most for a distortion of half the distance."""
     relative = records["distortion_norm"] / records["target_distance"]
@@ -164,5 +267,15 @@ def _panel(model, records, images, targets):
 
 FUNCTIONS = {
     function.__name__: function
-    for function in (clean, attack, denoising, overlap, disentanglement, downstream)
+    for function in (
+        clean,
+        attack,
+        strongest,
+        damage,
+        samples,
+        denoising,
+        overlap,
+        disentanglement,
+        downstream,
+    )
 }

@@ -51,8 +51,9 @@ def work_off(store, wanted, address, cpus, gpus, report):
 
     Raises:
         ValueError: there is no cluster at the address.
-        program.StopError: interrupted, or a cell failed; its message says where to look.
+        program.StopError: interrupted, or cells failed; its message says where to look.
     """
+    failed = []
     import ray
 
     try:
@@ -72,23 +73,26 @@ def work_off(store, wanted, address, cpus, gpus, report):
                     raise program.interrupted(pending.signal)
                 for reference in finished:
                     cell = running.pop(reference)
-                    _check_done(reference, cell, store)
-                    report(cell)
+                    reason = _failure(reference)
+                    if reason is None:
+                        report(cell)
+                    else:
+                        failed.append(f"{cell.model.key} ({reason})")
     finally:
         # Ends what is still running: tasks live as long as the process that wants them.
         ray.shutdown()
+    cells.check_none_failed(store, failed)
 
 
-def _check_done(reference, cell, store):
+def _failure(reference):
+    """Why a task failed, in a line; None if it did not."""
     import ray
 
     try:
         ray.get(reference)
     except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise program.StopError(
-            f"{cell.model.key} failed ({reason}): see {cells.log_of(store, cell.model)}", 1
-        ) from error
+        return str(error).strip().splitlines()[-1]
+    return None
 
 
 def _make(store, cell, cpus):

@@ -3,10 +3,13 @@
 from typing import NamedTuple
 
 from seatbelt_tf import presets
+from trainers.studies import defences as trial
 from trainers.studies.cells import Measure, Model
 
 OBJECTIVES = ("latent_kl", "output", "latent_w2")
 PARTS = ("bottom", "top", "all")
+# L2, pixels in [-1, 1].
+DAMAGE_RADII = (0.1, 0.5, 1.0, 2.0, 4.0)
 FAST = (("preset", "fast"), ("mixed_precision", True))
 
 
@@ -29,6 +32,11 @@ class Scale(NamedTuple):
         labelled_images: training and test images of classifiers, at most.
         classifier_steps: training steps of the classifiers.
         swiss_roll_steps: training steps on the Swiss roll.
+        defences: settings of the trial of defences.
+        tuning_pairs: pairs of validation images that settings are chosen by.
+        tuning_weights: number of λ there.
+        restarts: random starts more of the attacks that defences are judged by.
+        damage_starts: of the untargeted attack.
     """
 
     training: dict
@@ -46,6 +54,11 @@ class Scale(NamedTuple):
     labelled_images: int
     classifier_steps: int
     swiss_roll_steps: int
+    defences: tuple
+    tuning_pairs: int
+    tuning_weights: int
+    restarts: int
+    damage_starts: int
 
 
 SCALES = {
@@ -65,6 +78,11 @@ SCALES = {
         labelled_images=200,
         classifier_steps=20,
         swiss_roll_steps=20,
+        defences=trial.FEW,
+        tuning_pairs=2,
+        tuning_weights=3,
+        restarts=0,
+        damage_starts=1,
     ),
     # One layer takes a tenth of the batch's size in units, as the TC estimate needs.
     "cpu": Scale(
@@ -86,6 +104,11 @@ SCALES = {
         labelled_images=20_000,
         classifier_steps=1000,
         swiss_roll_steps=5000,
+        defences=trial.SETTINGS,
+        tuning_pairs=10,
+        tuning_weights=12,
+        restarts=1,
+        damage_starts=2,
     ),
     "paper": Scale(
         training={"": (("preset", "paper"),)},
@@ -103,6 +126,11 @@ SCALES = {
         labelled_images=100_000,
         classifier_steps=1000,
         swiss_roll_steps=20000,
+        defences=trial.SETTINGS,
+        tuning_pairs=20,
+        tuning_weights=24,
+        restarts=2,
+        damage_starts=4,
     ),
 }
 
@@ -185,6 +213,59 @@ class Zoo:
             self.single(1.0, seed),
             self.single(beta, seed),
             self.hierarchical(beta, seed=seed),
+        )
+
+    def defended(self, setting, seed):
+        """The model of a `defences.Setting`."""
+        plain = self.of(setting.beta, self.scale.depth if setting.is_deep else 1, seed)
+        options = tuple(sorted({**dict(plain.options), **dict(setting.flags)}.items()))
+        # Without flags it is a model of the comparison, which is not trained again.
+        member = setting.defence if setting.flags else plain.member
+        return plain._replace(member=member, options=options)
+
+    def tuning(self, setting):
+        """The attacks on validation pairs that a setting is chosen by."""
+        scale = self.scale
+        sizes = scale.tuning_pairs, scale.tuning_weights, 0
+        return self._strongest(setting, "validation", ("latent_kl", "output"), *sizes)
+
+    def strongest(self, setting):
+        """The attacks on test pairs that a setting is judged by."""
+        scale = self.scale
+        sizes = scale.pairs, scale.weights, scale.restarts
+        return self._strongest(setting, "test", OBJECTIVES, *sizes)
+
+    def damage(self, setting):
+        """The untargeted attack, and certificates where there are any."""
+        return Measure(
+            "damage",
+            (
+                ("images", self.scale.pairs),
+                ("radii", DAMAGE_RADII),
+                ("starts", 1 if setting.is_random else self.scale.damage_starts),
+                ("steps", 20 if setting.is_random else 100),
+                ("ancestors", "sample" if setting.is_random else "mean"),
+            ),
+        )
+
+    def samples(self):
+        """Images from the prior."""
+        return Measure("samples", (("count", 12),))
+
+    def _strongest(self, setting, split, objectives, pairs, weights, restarts):
+        share = 4 if setting.is_random else 1
+        return Measure(
+            "strongest",
+            (
+                ("split", split),
+                ("objectives", objectives),
+                ("ancestors", "sample" if setting.is_random else "mean"),
+                ("pairs", pairs),
+                ("weights", max(2, weights // share)),
+                ("max_evaluations", max(2, self.scale.max_evaluations // share)),
+                ("restarts", 0 if setting.is_random else restarts),
+                ("images", self.scale.images),
+            ),
         )
 
     def clean(self):

@@ -1,11 +1,12 @@
 """Tables and figures of the experiments, from what was measured, by the experiment's name."""
 
 from trainers.studies import swiss_roll
-from trainers.studies.reports import claims, models, others, sweeps
+from trainers.studies.reports import claims, defences, models, others, sweeps
 
 REPORTS = {
     "claims": claims.report,
     "comparison": models.comparison,
+    "defences": defences.report,
     "figure1": models.panels,
     "figure2": models.overlap,
     "figure3": sweeps.single_layer,
