@@ -11,7 +11,8 @@ from trainers import program
 
 DESCRIPTION = """
 Repeats the paper's figures and tables: trains the models of a study, attacks and measures them, and
-writes tables, figures and a record of how they came about to RESULTS/SCALE/EXPERIMENT-DATASET.
+writes tables, figures and a record of how they came about to RESULTS/SCALE/EXPERIMENT-DATASET, and
+one table of all to RESULTS/SCALE/README.md.
 Models and measures are kept in a store and shared by all experiments; what is there is never
 computed again. Any number of processes, on any machines that share the store, may work on the same
 experiment: no work is done twice, and what a killed one was doing is taken over.
@@ -79,6 +80,10 @@ def main():
                 datasets.check(dataset, FLAGS.data_dir)
             zoo = scales.Zoo(scale, dataset, FLAGS.data_dir)
             _reproduce(name, experiment, zoo)
+    if not FLAGS.dry_run:
+        from trainers.studies import overview
+
+        overview.write(pathlib.Path(FLAGS.results) / FLAGS.scale)
 
 
 def _reproduce(name, experiment, zoo):
@@ -162,9 +167,11 @@ def _write(name, experiment, zoo, wanted):
         {
             "experiment": name,
             "title": experiment.title,
+            "paper": report.paper,
+            "ours": report.ours,
             "dataset": zoo.dataset,
             "command": f"python -m trainers.reproduce {' '.join(sys.argv[1:])}",
-            "scale": {FLAGS.scale: zoo.scale._asdict()},
+            "scale": {FLAGS.scale: zoo.scale._replace(defences=())._asdict()},
             "models": [{"member": c.model.member, "flags": c.model.flags()} for c in wanted],
             "unfinished_models": findings.unfinished,
             "seconds": round(findings.seconds),

@@ -119,6 +119,8 @@ def test_an_experiment_runs_once_and_is_found_again(tmp_path):
     assert record["seconds"] > 0
     assert "--experiment=figure3" in record["command"]
     assert "tensorflow" in record["versions"]
+    overview = (directory.parent / "README.md").read_text(encoding="utf-8")
+    assert "[`--experiment=figure3`](figure3-sprites), sprites | Δ grows with β | area" in overview
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.npz")}
     table = (directory / "figure3.csv").read_bytes()
     again = run_program("reproduce", *command, directory=tmp_path)
