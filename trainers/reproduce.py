@@ -87,7 +87,9 @@ def main():
         if study.experiment.then is not None:
             _make(_plan([study]))
             further = study.experiment.then(study.zoo, _findings(study.cells))
-            written += _reproduce([study._replace(cells=[*study.cells, *further])])
+            # Before its end tuning has chosen nothing, and the plan was told.
+            if further or not FLAGS.dry_run:
+                written += _reproduce([study._replace(cells=[*study.cells, *further])])
     if FLAGS.dry_run:
         return
     if not written:
