@@ -10,6 +10,12 @@ import pytest
 README = pathlib.Path(__file__).parents[1] / "README.md"
 
 
+def test_the_table_of_results_is_the_one_that_the_program_wrote():
+    place = "results/reproduction/cpu"
+    table = (README.parent / place / "README.md").read_text(encoding="utf-8")
+    assert table.replace("`](", f"`]({place}/") in README.read_text(encoding="utf-8")
+
+
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_python_blocks_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
