@@ -5,7 +5,8 @@
 For each run and objective: all pairs × λ at once by each of our routes, and a random part of them
 by SciPy (memory 25, ftol 10·eps, the same starts, limit of evaluations and compiled gradient, for
 one image). Losses are compared as ratios; that of the output attack, which may be negative, counts
-from the lowest value it can have. With --scaling: seconds and memory against the number of attacks.
+from the lowest value it can have. The route "path" is lbfgs with warm starts from other λ of a pair,
+as batteries do it; SciPy's attacks know nothing of each other. With --scaling: seconds and memory against the number of attacks.
 """
 
 import argparse
@@ -47,7 +48,7 @@ def main():
     parser.add_argument(
         "--memory", type=int, nargs="+", default=[None], help="pairs remembered; None: our default"
     )
-    parser.add_argument("--routes", nargs="+", default=["lbfgs"], help="ours: lbfgs, tfp, adam")
+    parser.add_argument("--routes", nargs="+", default=["lbfgs"], help="lbfgs, path, tfp, adam")
     parser.add_argument("--max_evaluations", type=int, nargs="+", default=[400], help="of ours")
     parser.add_argument("--scaling", action="store_true", help="time and memory by attacks instead")
     parser.add_argument("--results", default="results/attack.json", help="added to, cell by cell")
@@ -88,14 +89,14 @@ def problem(run, pairs, weights):
 def _compare(run, objective, arguments):
     from seatbelt_tf import attacks
 
-    model, images, targets, weights, _ = problem(run, arguments.pairs, arguments.weights)
+    model, images, targets, weights, ids = problem(run, arguments.pairs, arguments.weights)
     count = len(weights)
     chosen = np.sort(np.random.default_rng(0).choice(count, arguments.scipy, replace=False))
     lowest = 0.0
     if objective == "output":
         lowest = math.prod(model.image_shape) * math.log(model.likelihood_scale * math.tau**0.5)
 
-    def solve(rows, optimizer, memory, max_evaluations):
+    def solve(rows, route, memory, max_evaluations):
         start = time.perf_counter()
         result = attacks.attack(
             model,
@@ -104,7 +105,8 @@ def _compare(run, objective, arguments):
             weights[rows],
             objective,
             max_evaluations=max_evaluations,
-            optimizer=optimizer,
+            pair_ids=ids[rows] if route == "path" else None,
+            optimizer="lbfgs" if route == "path" else route,
             memory=memory,
         )
         return result, time.perf_counter() - start

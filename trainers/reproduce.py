@@ -3,6 +3,7 @@
 import pathlib
 import sys
 import time
+from typing import NamedTuple
 
 from absl import flags
 
@@ -11,7 +12,8 @@ from trainers import program
 
 DESCRIPTION = """
 Repeats the paper's figures and tables: trains the models of a study, attacks and measures them, and
-writes tables, figures and a record of how they came about to RESULTS/SCALE/EXPERIMENT-DATASET.
+writes tables, figures and a record of how they came about to RESULTS/SCALE/EXPERIMENT-DATASET, and
+one table of all to RESULTS/SCALE/README.md.
 Models and measures are kept in a store and shared by all experiments; what is there is never
 computed again. Any number of processes, on any machines that share the store, may work on the same
 experiment: no work is done twice, and what a killed one was doing is taken over.
@@ -71,6 +73,7 @@ def main():
         checks.finite_number("ray_gpus", FLAGS.ray_gpus, minimum=0)
         ray_executor.check(FLAGS.ray_address)
     scale = scales.SCALES[FLAGS.scale]
+    studies = []
     for name in names:
         experiment = experiments.EXPERIMENTS[name]
         own = experiment.datasets if FLAGS.scale == "paper" else experiment.here
@@ -78,93 +81,142 @@ def main():
             if not FLAGS.finished:
                 datasets.check(dataset, FLAGS.data_dir)
             zoo = scales.Zoo(scale, dataset, FLAGS.data_dir)
-            _reproduce(name, experiment, zoo)
+            studies.append(_Study(name, experiment, zoo, experiment.cells(zoo)))
+    written = _reproduce([study for study in studies if study.experiment.then is None])
+    for study in studies:
+        if study.experiment.then is not None:
+            _make(_plan([study]))
+            further = study.experiment.then(study.zoo, _findings(study.cells))
+            # Before its end tuning has chosen nothing, and the plan was told.
+            if further or not FLAGS.dry_run:
+                written += _reproduce([study._replace(cells=[*study.cells, *further])])
+    if FLAGS.dry_run:
+        return
+    if not written:
+        raise checks.invalid("store", f"finished work of {', '.join(names)}", FLAGS.store)
+    from trainers.studies import overview
+
+    overview.write(pathlib.Path(FLAGS.results) / FLAGS.scale)
 
 
-def _reproduce(name, experiment, zoo):
-    wanted = _merged(experiment.cells(zoo))
-    _work_off(name, zoo, wanted)
-    if experiment.then is not None:
-        wanted = _merged([*wanted, *experiment.then(zoo, _findings(wanted))])
-        _work_off(name, zoo, wanted)
-    if not FLAGS.dry_run:
-        _write(name, experiment, zoo, wanted)
+class _Study(NamedTuple):
+    """One experiment on one dataset: its name, `Experiment`, `Zoo` and cells."""
+
+    name: str
+    experiment: object
+    zoo: object
+    cells: list
 
 
-def _findings(wanted):
-    program.import_tensorflow()
-    from trainers.studies import study
+def _reproduce(studies):
+    """Makes what is missing of all, each model once, and writes each as soon as it is complete.
 
-    return study.Findings(FLAGS.store, wanted)
+    Returns how many were written.
+    """
+    left = _plan(studies)
+    if FLAGS.dry_run:
+        return 0
+    models, unwritten, written = {cell.model for cell in left}, list(studies), 0
+
+    def write_complete():
+        nonlocal written
+        for study in list(unwritten):
+            if not models.intersection(cell.model for cell in study.cells):
+                unwritten.remove(study)
+                written += _write(study)
+
+    def done(cell):
+        models.remove(cell.model)
+        write_complete()
+
+    write_complete()
+    _make(left, done)
+    return written + sum(map(_write, unwritten))
 
 
-def _work_off(name, zoo, wanted):
-    """Makes what is missing, or says what it would take."""
+def _plan(studies):
+    """Says what is missing: -> cells with work left, one a model."""
     from trainers.studies import cells
 
-    left = {cell: cells.missing(FLAGS.store, cell) for cell in wanted}
-    left = {cell: work for cell, work in left.items() if any(work)}
+    everything = {}
+    for study in studies:
+        wanted = cells.merged(study.cells)
+        left = {cell: cells.missing(FLAGS.store, cell) for cell in wanted}
+        left = {cell: work for cell, work in left.items() if any(work)}
+        _say(study, len(wanted), left)
+        everything |= left
+    return cells.merged(everything)
+
+
+def _say(study, total, left):
+    """What a study would take: the dict of cells to what `cells.missing` says of them."""
     seconds = {cell: _seconds(cell.model, *work) for cell, work in left.items()}
     print(
-        f"{name} on {zoo.dataset}, {FLAGS.scale}: {len(wanted)} models, {len(left)} with work "
-        f"left, about {_duration(sum(seconds.values()))}"
+        f"{study.name} on {study.zoo.dataset}, {FLAGS.scale}: {total} models, {len(left)} with "
+        f"work left, about {_duration(sum(seconds.values()))}"
     )
     if FLAGS.dry_run:
         for cell, (is_untrained, measures) in left.items():
             kinds = [measure.name for measure in measures]
             work = ", ".join((["train"] if is_untrained else []) + kinds)
             print(f"  {cell.model.key}: {work} ({_duration(seconds[cell])})")
-    elif not FLAGS.finished:
-        _make(list(left))
 
 
-def _merged(wanted):
-    """One cell a model, with the measures of all that name it."""
-    from trainers.studies.cells import Cell
-
-    by_model = {}
-    for cell in wanted:
-        by_model.setdefault(cell.model, {}).update(dict.fromkeys(cell.measures))
-    return [Cell(model, tuple(measures)) for model, measures in by_model.items()]
-
-
-def _make(missing):
+def _make(left, done=None):
+    """Makes cells, saying how far it is; `done`, if any, is called with each."""
+    if FLAGS.dry_run or FLAGS.finished or not left:
+        return
     from trainers.studies import executor, ray_executor
 
-    started, done = time.monotonic(), 0
+    started, count = time.monotonic(), 0
 
     def report(cell):
-        nonlocal done
-        done += 1
-        left = (time.monotonic() - started) / done * (len(missing) - done)
-        print(f"  {done}/{len(missing)}  {_duration(left)} left  {cell.model.key}", flush=True)
+        nonlocal count
+        count += 1
+        seconds = (time.monotonic() - started) / count * (len(left) - count)
+        print(f"  {count}/{len(left)}  {_duration(seconds)} left  {cell.model.key}", flush=True)
+        if done is not None:
+            done(cell)
 
     if FLAGS.executor == "local":
-        executor.work_off(FLAGS.store, missing, FLAGS.workers, report)
-    elif missing:
+        executor.work_off(FLAGS.store, left, FLAGS.workers, report)
+    else:
         resources = FLAGS.ray_address, FLAGS.ray_cpus, FLAGS.ray_gpus
-        ray_executor.work_off(FLAGS.store, missing, *resources, report)
+        ray_executor.work_off(FLAGS.store, left, *resources, report)
 
 
-def _write(name, experiment, zoo, wanted):
+def _findings(wanted):
+    program.import_tensorflow()
+    from trainers.studies import cells, study
+
+    return study.Findings(FLAGS.store, cells.merged(wanted))
+
+
+def _write(study):
+    """Writes tables, figures and record from what is finished: -> whether anything is."""
     from trainers import provenance
 
-    findings = _findings(wanted)
-    from trainers.studies import reports, study
+    findings = _findings(study.cells)
+    from trainers.studies import cells, reports
+    from trainers.studies import study as writing
 
+    name, zoo, wanted = study.name, study.zoo, cells.merged(study.cells)
     if wanted and findings.unfinished == len(wanted):
-        raise checks.invalid("store", f"finished work of {name} on {zoo.dataset}", FLAGS.store)
+        print(f"  nothing finished of {name} on {zoo.dataset}")
+        return False
     report = reports.REPORTS[name](zoo, findings)
     directory = pathlib.Path(FLAGS.results) / FLAGS.scale / f"{name}-{zoo.dataset}"
-    study.write(
+    writing.write(
         report,
         directory,
         {
             "experiment": name,
-            "title": experiment.title,
+            "title": study.experiment.title,
+            "paper": report.paper,
+            "ours": report.ours,
             "dataset": zoo.dataset,
             "command": f"python -m trainers.reproduce {' '.join(sys.argv[1:])}",
-            "scale": {FLAGS.scale: zoo.scale._asdict()},
+            "scale": {FLAGS.scale: zoo.scale._replace(defences=())._asdict()},
             "models": [{"member": c.model.member, "flags": c.model.flags()} for c in wanted],
             "unfinished_models": findings.unfinished,
             "seconds": round(findings.seconds),
@@ -172,7 +224,8 @@ def _write(name, experiment, zoo, wanted):
         },
     )
     note = f"; {findings.unfinished} models not finished" if findings.unfinished else ""
-    print(f"  {directory}: {', '.join([*report.tables, *report.figures])}{note}")
+    print(f"  {directory}: {', '.join([*report.tables, *report.figures])}{note}", flush=True)
+    return True
 
 
 def _seconds(model, is_untrained, measures):

@@ -9,7 +9,6 @@ import pytest
 from programs import assert_refused, run_program
 
 from seatbelt_tf import runs
-from trainers import reproduce
 from trainers.studies import cells, experiments, scales, study
 from trainers.studies import defences as trial
 from trainers.studies.reports import defences
@@ -64,7 +63,7 @@ def test_the_same_models_serve_several_experiments():
     assert of["figure5"] < of["figureD9"] == of["figure6"]
     assert len(of["comparison"]) == 15
     assert len(of["figureD9"]) == len(ZOO.scale.betas) * len(ZOO.scale.depths)
-    merged = reproduce._merged(wanted["figure2"])
+    merged = cells.merged(wanted["figure2"])
     assert len(merged) == len({cell.model for cell in merged})
 
 
@@ -119,6 +118,8 @@ def test_an_experiment_runs_once_and_is_found_again(tmp_path):
     assert record["seconds"] > 0
     assert "--experiment=figure3" in record["command"]
     assert "tensorflow" in record["versions"]
+    overview = (directory.parent / "README.md").read_text(encoding="utf-8")
+    assert "[`--experiment=figure3`](figure3-sprites), sprites | Δ grows with β | area" in overview
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.npz")}
     table = (directory / "figure3.csv").read_bytes()
     again = run_program("reproduce", *command, directory=tmp_path)

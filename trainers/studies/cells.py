@@ -91,6 +91,14 @@ def digest(settings):
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+def merged(wanted):
+    """One cell a model, with the measures of all that name it."""
+    by_model = {}
+    for cell in wanted:
+        by_model.setdefault(cell.model, {}).update(dict.fromkeys(cell.measures))
+    return [Cell(model, tuple(measures)) for model, measures in by_model.items()]
+
+
 def run_of(store, model):
     """The model's `runs.Run` in a store."""
     return runs.Run(pathlib.Path(store) / "models" / model.key)

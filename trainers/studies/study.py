@@ -18,10 +18,14 @@ class Report(NamedTuple):
     Attributes:
         tables: dict of name to list of rows, each a dict of column to text or number.
         figures: dict of name to matplotlib Figure.
+        paper: what the paper shows, in a line; "" where it shows none.
+        ours: what was found here, in a line; numbers are means.
     """
 
     tables: dict
     figures: dict
+    paper: str = ""
+    ours: str = ""
 
 
 class Findings:

@@ -29,7 +29,9 @@ def report(zoo, findings):
         *_disentanglement(zoo, findings),
         *_downstream(zoo, findings),
     ]
-    return Report({"claims": rows}, {})
+    verdicts = [row["verdict"] for row in rows]
+    counts = [f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts)]
+    return Report({"claims": rows}, {}, ours=f"of {len(rows)}: {', '.join(counts)}")
 
 
 def verdict(mean, lower, upper, sign):

@@ -32,6 +32,14 @@ def training_curves(findings, zoo, by_label):
     )
 
 
+def area(findings, zoo, models, objective="latent_kl"):
+    """Mean area above blending of the finished models, as a number in a line of text."""
+    values = findings.over_seeds(models, zoo.attack(objective), "area_above_blending")
+    if values is None or not np.any(np.isfinite(values)):
+        return "—"
+    return number(float(np.nanmean(values)))
+
+
 def fired(findings, models, measure):
     """The diagnostics that fired for any of the models, as words."""
     names = set()

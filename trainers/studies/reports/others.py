@@ -47,7 +47,12 @@ def disentanglement(zoo, findings):
         )
         for name, by_beta in groups.items()
     }
-    return Report({"figureE11": rows}, {"figureE11": charts.panels(drawn)} if rows else {})
+    pictures = {"figureE11": charts.panels(drawn)} if rows else {}
+    pairs = [f"{row['MIG']} and {row[common.AREA].split()[0]}" for row in rows]
+    paper = "no simple correspondence of MIG and Δ"
+    return Report(
+        {"figureE11": rows}, pictures, paper, f"MIG and {common.AREA}: {', '.join(pairs)}"
+    )
 
 
 def denoising(zoo, findings):
@@ -75,7 +80,11 @@ def denoising(zoo, findings):
                 for beta, values in found.items()
             ]
     pictures = {"figureF12": charts.panels(drawn, columns=3)} if drawn else {}
-    return Report({"figureF12": rows}, pictures)
+    noisiest = [row for row in rows if row["a"] == max(presets.NOISE_SCALES)]
+    found = [f"{r['model']} β = {r['β']:g} {r['log p(x|z)'].split()[0]}" for r in noisiest]
+    paper = "log p(x|z) of noisy inputs is much higher for penalised models"
+    ours = f"log p(x|z) at a = {max(presets.NOISE_SCALES):g}: {', '.join(found)}"
+    return Report({"figureF12": rows}, pictures, paper, ours)
 
 
 def table1(zoo, findings):
@@ -103,4 +112,8 @@ def table1(zoo, findings):
                     "paper: attacked (drop)": paper,
                 }
             )
-    return Report({"table1": rows}, {})
+    latents = [row for row in rows if row["task"] == TASKS[-1]]
+    told = [f"{row['model']} {row['attacked'].split()[0]}" for row in latents]
+    papers = [f"{row['model']} {row['paper: attacked (drop)'].split()[0]}" for row in latents]
+    of = f"accuracy under attack, {TASKS[-1]}: "
+    return Report({"table1": rows}, {}, of + ", ".join(papers), of + ", ".join(told))

@@ -1,0 +1,40 @@
+"""One table of all experiments of a scale: the paper's finding beside ours, time and command."""
+
+import pathlib
+
+from seatbelt_tf import runs, storage
+from trainers.studies import experiments, study
+
+
+def write(directory):
+    """Writes README.md beside the experiments' directories.
+
+    Args:
+        directory: RESULTS/SCALE.
+    """
+    directory = pathlib.Path(directory)
+    records = [storage.read_json(path) for path in directory.glob("*/record.json")]
+    order = list(experiments.EXPERIMENTS)
+    records.sort(key=lambda record: (order.index(record["experiment"]), record["dataset"]))
+    rows = [
+        {
+            "experiment": _link(record),
+            "paper": record["paper"] or "—",
+            "ours": record["ours"] + _unfinished(record),
+            "hours": f"{record['seconds'] / 3600:.1f}",
+        }
+        for record in records
+    ]
+    if rows:
+        with runs.replacing(directory / "README.md") as path:
+            path.write_text(study.markdown(rows), encoding="utf-8")
+
+
+def _link(record):
+    name = f"{record['experiment']}-{record['dataset']}"
+    return f"[`--experiment={record['experiment']}`]({name}), {record['dataset']}"
+
+
+def _unfinished(record):
+    count = record["unfinished_models"]
+    return f" ({count} models unfinished)" if count else ""
