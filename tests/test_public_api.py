@@ -1,7 +1,7 @@
 """Every public name has a docstring, with shapes where it takes arrays, a test and a reference.
 
 Public is what `seatbelt_tf` and its subpackages export, the public functions and classes of the
-modules among it, and the public methods of the classes.
+modules among it, the serving client, and the public methods of the classes.
 """
 
 import enum
@@ -18,25 +18,28 @@ from programs import ROOT
 PACKAGES = ("", ".attacks", ".datasets", ".evaluation", ".figures")
 # Any other parameter is taken for an array, so that a new one has to be thought about.
 NO_ARRAYS = """
-ancestors args as_uint8 batch_size beta binarise block_size bounds channels chunk_size
-columns confidence config contents count crop damage data_dir dataset_size decoder defences
+address ancestors args as_uint8 batch_size beta binarise block_size bounds channels chunk_size
+code columns confidence config contents count crop damage data_dir dataset_size decoder defences
 distortion_scale draws drop_remainder encoder estimator factors figure fingerprint
 free_bits how_to_get image_shape image_size inference input_shape kl_estimator kwargs
 latent_dims layers licence likelihood_from likelihood_scale log max_bytes max_evaluations
-max_unreadable memory model name notes objective optimizer options overwrite part parts path
-paths penalty repeat restarts row scale seed self shuffle source split splits squared_norm
-start_step starts step steps tc_estimator title tolerance training units value
-value_and_gradients victim wait with_labels ylabel
+max_unreadable memory message model name notes objective optimizer options overwrite part parts path
+paths penalty repeat restarts retries row scale seed self shuffle signature source split
+splits squared_norm start_step starts step steps tc_estimator timeout title tolerance
+training units value value_and_gradients version victim wait with_labels ylabel
 """
 # (M, d), (B,), (..., d), (d_1, …), () and the like, but not the (0, I) of a normal distribution.
-SHAPE = re.compile(r"\((?!0,)(?:[\w·Σ+ ^]+,[\w·Σ+ ^,…]*|\.\.\.(?:, \w+)?|)\)")
+SHAPE = re.compile(r"(?<!\w)\((?!0,)(?:[\w·Σ+ ^]+,[\w·Σ+ ^,…]*|\.\.\.(?:, \w+)?|)\)")
 
 
 def _members():
     """Everything public by dotted name: (object, page of the reference, anchor there)."""
     packages = [importlib.import_module(f"seatbelt_tf{name}") for name in PACKAGES]
     exported = [getattr(package, name) for package in packages for name in package.__all__]
-    modules = {m.__name__: m for m in (packages[0], *exported) if isinstance(m, types.ModuleType)}
+    exported += [packages[0], importlib.import_module("export.client")]
+    modules = {
+        member.__name__: member for member in exported if isinstance(member, types.ModuleType)
+    }
     found = {}
     for path, module in modules.items():
         page = f"{path.replace('.', '/')}.html"
@@ -47,15 +50,11 @@ def _members():
             if name.startswith("_") or isinstance(member, types.ModuleType):
                 continue
             found[f"{path}.{name}"] = (member, page, name)
+            kinds = (types.FunctionType, classmethod, staticmethod, property)
             for method, value in vars(member).items() if inspect.isclass(member) else ():
-                kinds = (types.FunctionType, classmethod, staticmethod, property)
                 if isinstance(value, kinds) and not method.startswith("_"):
-                    method = f"{name}.{method}"
-                    found[f"{path}.{method}"] = (
-                        getattr(member, method.split(".")[1]),
-                        page,
-                        method,
-                    )
+                    own_id = f"{name}.{method}"
+                    found[f"{path}.{own_id}"] = (getattr(member, method), page, own_id)
     return found
 
 
