@@ -5,8 +5,9 @@
 For each run and objective: all pairs × λ at once by each of our routes, and a random part of them
 by SciPy (memory 25, ftol 10·eps, the same starts, limit of evaluations and compiled gradient, for
 one image). Losses are compared as ratios; that of the output attack, which may be negative, counts
-from the lowest value it can have. The route "path" is lbfgs with warm starts from other λ of a pair,
-as batteries do it; SciPy's attacks know nothing of each other. With --scaling: seconds and memory against the number of attacks.
+from the lowest value it can have. The route "path" is lbfgs with warm starts from other λ of the
+pair, as batteries do it; SciPy's attacks know nothing of each other. With --scaling: seconds and
+memory against the number of attacks.
 """
 
 import argparse

@@ -93,7 +93,10 @@ def _hearts(zoo):
 
 def _layers(zoo):
     return [
-        Cell(zoo.of(beta, zoo.scale.depth), tuple(zoo.attack(layers=part) for part in PARTS))
+        Cell(
+            zoo.of(beta, zoo.scale.depth),
+            (zoo.clean(), *(zoo.attack(layers=part) for part in PARTS)),
+        )
         for beta in zoo.scale.betas
     ]
 
@@ -175,7 +178,7 @@ EXPERIMENTS = {
     ),
     "figureE10": Experiment(
         "Distances after latent and output attacks on β-TCVAEs against β",
-        lambda zoo: _widths(zoo, zoo.attack(), zoo.attack("output")),
+        lambda zoo: _widths(zoo, zoo.clean(), zoo.attack(), zoo.attack("output")),
     ),
     "figureE11": Experiment(
         "Disentanglement (MIG) and the attack's loss",

@@ -8,7 +8,8 @@ from seatbelt_tf import figures
 from seatbelt_tf.figures import charts
 from trainers.studies.study import number
 
-AREA, LOSS = "area above blending", "Δ averaged over λ (nats)"
+# Δ is in nats, or a distance for W2.
+AREA, LOSS = "area above blending", "Δ averaged over λ"
 TARGET = "−log p(target | z*) (nats)"
 MEASURES = {"target_loss": TARGET, "loss": LOSS, "area_above_blending": AREA}
 

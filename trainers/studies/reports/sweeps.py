@@ -68,10 +68,11 @@ def distances(zoo, findings):
 
 
 def _against_beta(name, zoo, findings, members, attacks, shown=None, *, paper):
-    """A table row a model, attack and β; a panel a measure, a line a model and attack."""
+    """A table row a model, attack and β; a panel a measure (and attack), a line a model."""
     shown = shown or common.MEASURES
     betas = zoo.scale.betas
-    rows, curves, ends = [], {key: {} for key in shown}, []
+    is_apart = len(members) > 1 and len(attacks) > 1
+    rows, curves, ends = [], {}, []
     for attack, measure in attacks.items():
         for member, models in members.items():
             label = member if len(attacks) == 1 else f"{member}, {attack}"
@@ -81,7 +82,8 @@ def _against_beta(name, zoo, findings, members, attacks, shown=None, *, paper):
             }
             for key, values in found.items():
                 mean, lower, upper = np.array(values).T
-                curves[key][label] = (mean, np.stack([lower, upper]))
+                line = {member if is_apart else label: (mean, np.stack([lower, upper]))}
+                curves.setdefault((key, attack if is_apart else ""), {}).update(line)
             first, last = (number(found["area_above_blending"][end][0]) for end in (0, -1))
             ends.append(f"{label} {first} and {last}")
             for place, beta in enumerate(betas):
@@ -98,11 +100,15 @@ def _against_beta(name, zoo, findings, members, attacks, shown=None, *, paper):
                         "checks that fired": common.fired(findings, models(beta), measure),
                     }
                 )
-    drawn = {
-        shown[key]: charts.lines(betas, lines, xlabel="β", ylabel=shown[key], log=key == "loss")
-        for key, lines in curves.items()
-    }
-    pictures = {name: charts.panels(drawn, title="shaded: 95 % interval over pairs")}
+    drawn = {}
+    for key, attack in sorted(curves, key=lambda place: list(shown).index(place[0])):
+        panel = f"{shown[key]}, {attack}" if attack else shown[key]
+        drawn[panel] = charts.lines(
+            betas, curves[key, attack], xlabel="β", ylabel=shown[key], log=key == "loss"
+        )
+    columns = len(attacks) if is_apart else 2
+    title = "shaded: 95 % interval over pairs"
+    pictures = {name: charts.panels(drawn, columns=columns, title=title)}
     trained = [model for models in members.values() for beta in betas for model in models(beta)]
     pictures["training"] = common.training_curves(
         findings, zoo, {f"{m.member} β = {m.option('beta'):g}": [m] for m in trained}
