@@ -106,11 +106,11 @@ class Client(abc.ABC):
         return self.predict("sample", seed=np.asarray(seed, np.int32))
 
     def encode_image_bytes(self, images):
-        """As `encode`, of a list of PNG or JPEG files' bytes."""
+        """As `encode`, of the bytes of PNG or JPEG files: a sequence (M,)."""
         return self.predict("encode_image_bytes", image_bytes=list(images))
 
     def reconstruct_image_bytes(self, images):
-        """As `reconstruct`, of a list of PNG or JPEG files' bytes."""
+        """As `reconstruct`, of the bytes of PNG or JPEG files: a sequence (M,)."""
         return self.predict("reconstruct_image_bytes", image_bytes=list(images))
 
     def predict(self, signature, /, **inputs):
@@ -118,7 +118,7 @@ class Client(abc.ABC):
 
         Args:
             signature: its name.
-            **inputs: arrays, or lists of bytes, by input name.
+            **inputs: by input name, arrays (M, ...) or lists of bytes (M,).
 
         Raises:
             ServingError: the server refused, or could not be reached in time.

@@ -42,7 +42,7 @@ def _at_least_float32(tensor):
 
 
 def standard(like):
-    """Normal(0, I) with the shape and type of `like.mean`, a `Gaussian`."""
+    """Normal(0, I) in shape and type like another `Gaussian`: (..., d) -> (..., d)."""
     mean = _at_least_float32(like[0])
     return Gaussian(tf.zeros_like(mean), tf.ones_like(mean))
 

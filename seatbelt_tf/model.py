@@ -384,12 +384,21 @@ class SeatbeltVAE(keras.Model):
         return super().fit(x, *args, **kwargs)
 
     def evaluate(self, x=None, *args, **kwargs):
-        """Mean ELBO and its parts over images: see `keras.Model.evaluate` and `fit`."""
+        """Mean ELBO and its parts over images: see `keras.Model.evaluate`.
+
+        Args:
+            x: (N, H, W, C) float array in [-1, 1], or a `tf.data.Dataset`, as in `fit`.
+            *args: as Keras has them.
+            **kwargs: as Keras has them.
+
+        Raises:
+            ValueError: see `fit`.
+        """
         self._check_data(x, None, "x")
         return super().evaluate(x, *args, **kwargs)
 
     def train_step(self, data):
-        """One update from a batch (on each replica, its part of the global batch)."""
+        """One update from a (M, H, W, C) batch: on each replica, its part of the global batch."""
         images = self._batch(data)
         step = tf.identity(self.optimizer.iterations)
         statistics = self.non_trainable_variables
@@ -409,7 +418,7 @@ class SeatbeltVAE(keras.Model):
             return self._update_metrics(terms)
 
     def test_step(self, data):
-        """The terms of the objective on a batch, without an update."""
+        """The terms of the objective on a (M, H, W, C) batch, without an update."""
         images = self._batch(data)
         # Images seen since the metrics were reset: other noise for every batch of one pass, the
         # same noise in every pass.

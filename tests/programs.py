@@ -15,15 +15,17 @@ class Trained(NamedTuple):
     result: subprocess.CompletedProcess
 
 
-def run_program(name, *arguments, directory, without_tensorflow=False, package="trainers"):
-    """Runs `python -m PACKAGE.NAME` in a directory, with a TensorFlow that cannot be imported
-    if told so."""
-    environment = dict(os.environ, PYTHONPATH=str(ROOT))
+def run_program(
+    name, *arguments, directory, without_tensorflow=False, package="trainers", root=ROOT
+):
+    """Runs `python -m PACKAGE.NAME` of a tree in a directory, with a TensorFlow that cannot be
+    imported if told so."""
+    environment = dict(os.environ, PYTHONPATH=str(root))
     if without_tensorflow:
         fake = directory / "fake" / "tensorflow"
         fake.mkdir(parents=True, exist_ok=True)
         (fake / "__init__.py").write_text("raise SystemExit('TensorFlow was imported')")
-        environment["PYTHONPATH"] = f"{fake.parent}:{ROOT}"
+        environment["PYTHONPATH"] = f"{fake.parent}:{root}"
     return subprocess.run(
         [sys.executable, "-m", f"{package}.{name}", *arguments],
         cwd=directory,

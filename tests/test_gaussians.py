@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import stats
 
 from seatbelt_tf import gaussians
 from seatbelt_tf.gaussians import Gaussian
@@ -43,6 +44,17 @@ def test_kl_is_the_closed_form_and_the_monte_carlo_mean(pair):
     assert np.all(np.abs(result - mean) < 4 * error)
 
 
+def test_a_sum_over_units_is_the_divergence_and_densities_are_scipys(pair):
+    first, second = pair
+    by_unit = gaussians.kl_by_unit(first, second)
+    assert by_unit.shape == (5, 3)
+    np.testing.assert_allclose(np.sum(by_unit, axis=1), gaussians.kl(first, second), rtol=1e-6)
+    expected = stats.norm.logpdf(second.mean, first.mean, first.stddev)
+    found = gaussians.log_density_by_unit(second.mean, first)
+    # float32 squares of distances of up to 15 standard deviations.
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_wasserstein2_is_the_distance_of_sorted_draws(pair):
     # In one dimension the optimal coupling pairs the quantiles, so the distance between products
     # is the root of the summed squared distances of sorted draws.
@@ -74,6 +86,15 @@ def test_safe_norm_is_the_norm_and_has_gradient_zero_at_zero():
     np.testing.assert_allclose(norms, [5.0, 0.0, 1e-30, np.sqrt(2) * 1e30], rtol=1e-6)
     expected = [[0.6, 0.8], [0, 0], [1, 0], [0.5**0.5, 0.5**0.5]]
     np.testing.assert_allclose(tape.gradient(norms, vectors), expected, rtol=1e-6)
+
+
+def test_safe_sqrt_has_gradient_zero_at_zero_also_behind_a_square():
+    value = tf.constant([0.0, 4.0])
+    with tf.GradientTape() as tape:
+        tape.watch(value)
+        root = gaussians.safe_sqrt(tf.square(value))
+    np.testing.assert_allclose(root, [0, 4])
+    np.testing.assert_allclose(tape.gradient(root, value), [0, 1])
 
 
 def test_wasserstein2_of_equal_gaussians_has_gradient_zero(pair):

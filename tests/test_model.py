@@ -147,6 +147,10 @@ def test_evaluate_repeats_itself_and_reports_the_elbo_without_penalty():
         model.evaluate(images, batch_size=8, verbose=0, return_dict=True) for _ in range(2)
     )
     assert first == second
+    before = model.get_weights()
+    assert np.isfinite(model.test_step(tf.constant(images))["elbo"])
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
     assert first["loss"] == pytest.approx(-first["elbo"], rel=1e-6)
     penalised = _model(beta=10.0, free_bits=0.0)
     penalised.set_weights(model.get_weights())
@@ -190,6 +194,8 @@ def test_a_batch_too_small_for_the_total_correlation_is_warned_of_when_it_is_pen
             warnings.simplefilter("always")
             _model(**options).fit(_images(), batch_size=16, verbose=0)
         assert any("too small" in str(w.message) for w in caught) == expected
+    assert "about 30 " in _model(beta=2.0).small_batch_warning(29)
+    assert _model(beta=2.0).small_batch_warning(30) is None
 
 
 def test_likelihood_from_bottom_ignores_the_upper_layers():

@@ -103,6 +103,13 @@ def _evaluate(**changes):
     )
 
 
+def test_every_term_has_a_name_and_a_row_an_image():
+    terms = _evaluate()
+    assert isinstance(terms, objectives.ObjectiveTerms)
+    assert terms.elbo.shape == terms.log_likelihood.shape == terms.total_correlation.shape == (10,)
+    assert [kl.shape for kl in terms.kl] == [(10,)] * 3
+
+
 def test_without_penalty_the_loss_is_the_negative_mean_elbo():
     terms = _evaluate()
     np.testing.assert_allclose(terms.loss, -np.mean(terms.elbo), rtol=1e-6)

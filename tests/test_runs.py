@@ -68,9 +68,30 @@ def test_damaged_configurations_are_named(text, tmp_path):
 
 def test_an_untrained_run_has_no_model_to_load(tmp_path):
     run = runs.Run(tmp_path)
+    run.check_new()
     run.create({"model": {}})
     with pytest.raises(ValueError, match="--resume"):
         run.load_model()
+    with pytest.raises(ValueError, match="--resume"):
+        run.check_trained()
+    with pytest.raises(ValueError, match="a new directory"):
+        run.check_new()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": 1, "a": 2}', "twice"),
+        ('{"a": NaN}', "finite"),
+        ('{"a": 1e999}', "finite"),
+        ("[" * 100_000, "nested"),
+        (f'"{"x" * 2**20}"', "larger"),
+    ],
+)
+def test_json_is_read_strictly(text, message, tmp_path):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        runs.read_json(tmp_path / "a.json")
 
 
 @pytest.fixture(scope="module")

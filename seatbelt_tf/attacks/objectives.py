@@ -7,22 +7,35 @@ target's; the output attack (equation 2) makes the target likely under the attac
     latent_w2:  Σ_i W₂(q(z^i | x + d), q(z^i | x_t))
     output:     −E_q(z | x + d) log p(x_t | z) + KL(q(z | x + d) ‖ prior)
 
-An objective is a class with `prepare(victim, targets, noise)`, what is computed once of the
-targets, and `divergence(victim, images, prepared, noise, layers)`, (b,) nats or distances. What is
-minimised is Δ to its `power`, which has the same minima, with a quasi-Newton `memory`: a distance's
-curvature grows without bound where it vanishes, its square's flattens the way there, and the power
-between them is best (docs/decisions.md). A new one is registered by name and no other file changes.
+A new one is a subclass of `Objective`, registered by name, in any file (docs/extending.md).
 """
+
+from collections.abc import Callable
 
 import tensorflow as tf
 
 from seatbelt_tf import checks, gaussians
 from seatbelt_tf.objectives import divergences_by_unit
 
-_OBJECTIVES = {}
+_OBJECTIVES: dict[str, type] = {}
 
 
-class _Objective:
+class Objective:
+    """What an attack objective has; all are static or class methods, no instance is made.
+
+    `prepare(victim, targets, noise)`: what is computed once of the (b, H, W, C) targets, nested
+    tensors of leading dimension b. `divergence(victim, images, prepared, noise, layers)`: (b,)
+    nats or distances of (b, H, W, C) images, to be differentiated. `noise` is a tuple over layers
+    of (S, d_i) draws for the ancestors, or None for ancestors at their means; `layers` holds the
+    indices of the attacked layers.
+
+    Attributes:
+        power: Δ to this power is what is minimised, which has the same minima: a distance's
+            curvature grows without bound where it vanishes, its square's flattens the way there,
+            and the power between them is best (docs/decisions.md).
+        memory: pairs that the quasi-Newton matrix remembers.
+    """
+
     power = 1.0
     memory = 15
 
@@ -47,10 +60,10 @@ def find(name):
     return _OBJECTIVES[checks.one_of("objective", name, names())]
 
 
-class _Latent(_Objective):
+class _Latent(Objective):
     """Sum over layers of a discrepancy of posteriors, averaged over draws of the ancestors."""
 
-    discrepancy = None
+    discrepancy: Callable
 
     @staticmethod
     def prepare(victim, targets, noise):
@@ -90,7 +103,7 @@ class LatentW2Squared(_Latent):
 
 
 @register("output")
-class Output(_Objective):
+class Output(Objective):
     """−E_q(z | x + d) log p(x_t | z) + KL(q(z | x + d) ‖ prior), nats (equation 2).
 
     The paper prints the sign of an objective to be maximised; the attacker minimises this. It

@@ -86,7 +86,10 @@ class Victim:
         return Gaussian(tf.cast(mean, tf.float32), tf.exp(0.5 * log_variance))
 
     def posteriors(self, images, noise=None):
-        """See `Attackable`; a single layer has no ancestors, so all draws are the same."""
+        """The posterior, in a tuple: (M, H, W, C) -> `Gaussian` of (M, d), or of (M, S, d).
+
+        A single layer has no ancestors, so all S draws are the same.
+        """
         posterior = self._encode(images)
         if noise is None:
             return (posterior,)
@@ -94,16 +97,20 @@ class Victim:
         return (Gaussian(*(tf.repeat(part[:, None], draws, axis=1) for part in posterior)),)
 
     def decode(self, latents):
-        """See `Attackable`. Raises ValueError without a decoder."""
+        """Mean images of a tuple of one (M, d): -> (M, H, W, C). ValueError without a decoder."""
         if self._decoder is None:
             raise checks.invalid("decoder", "one, which this objective or score needs", None)
         return self._decoder(latents[0])
 
     def log_likelihood(self, images, latents):
-        """See `Attackable`. Raises ValueError without a decoder."""
+        """log p(x | z): (M, H, W, C) and a tuple of one (M, d) -> (M,), nats.
+
+        Raises:
+            ValueError: the victim has no decoder.
+        """
         means = self.decode(latents)
         return objectives.log_likelihood(images, means, np.float32(self.likelihood_scale))
 
     def priors(self, latents):
-        """Normal(0, I)."""
+        """Normal(0, I), in a tuple: a tuple of one (M, d) -> `Gaussian` of (M, d)."""
         return (standard((latents[0], latents[0])),)

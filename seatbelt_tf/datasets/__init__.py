@@ -4,12 +4,11 @@ Importing this package, `names`, `info`, `recipe` and `check` need no TensorFlow
 """
 
 from seatbelt_tf.datasets import (
-    folder,
+    folder,  # noqa: F401
     preprocessing,
-    published,
+    published,  # noqa: F401
     sprites,
     swiss_roll,
-    tfds_images,
 )
 from seatbelt_tf.datasets.pipeline import load
 from seatbelt_tf.datasets.preprocessing import scale
@@ -18,15 +17,12 @@ from seatbelt_tf.datasets.registry import DatasetInfo, check, info, names, recip
 __all__ = [
     "DatasetInfo",
     "check",
-    "folder",
     "info",
     "load",
     "names",
     "preprocessing",
-    "published",
     "recipe",
     "scale",
     "sprites",
     "swiss_roll",
-    "tfds_images",
 ]

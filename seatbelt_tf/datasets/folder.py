@@ -94,7 +94,7 @@ class Folder(Source):
         classes = collections.defaultdict(list)
         for place in np.argsort([entry.digest for entry in index.entries]).tolist():
             classes[index.entries[place].label].append(place)
-        parts = {"train": [], "validation": [], "test": []}
+        parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
         for label, places in sorted(classes.items()):
             if len(places) < len(parts):
                 raise checks.invalid(

@@ -66,10 +66,11 @@ def find_prepared(name: str, data_dir: str | os.PathLike | None) -> Prepared | N
       ValueError: its `dataset_info.json` cannot be read.
     """
     root = data_directory(data_dir) / name
-    files = [path for path in root.glob("*/dataset_info.json") if _version(path.parent)]
-    if not files:
+    files = {_version(path.parent): path for path in root.glob("*/dataset_info.json")}
+    newest = max((version for version in files if version), default=None)
+    if newest is None:
         return None
-    path = max(files, key=lambda path: _version(path.parent))
+    path = files[newest]
     try:
         content = path.read_bytes()
         described = json.loads(content)["splits"]

@@ -66,7 +66,7 @@ def scale(images):
     """Bytes to the model's range: x / 127.5 − 1, exactly within [−1, 1], also under XLA.
 
     Args:
-      images: uint8, any shape (a tensor or an array).
+      images: uint8, any shape (...), a tensor or an array.
 
     Returns:
       float32 tensor of the same shape.

@@ -10,7 +10,7 @@ import abc
 import dataclasses
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -87,19 +87,23 @@ class Source(abc.ABC):
         """Raises ValueError when the images cannot be had from `data_dir`."""
 
     @abc.abstractmethod
-    def open(self, split: str, image_size: int, data_dir: str | os.PathLike | None) -> Images:
-        """The images of a split, decoded and cached if need be."""
+    def open(
+        self, split: str, image_size: int | None, data_dir: str | os.PathLike | None
+    ) -> Images:
+        """The images of a split, decoded and cached if need be; `image_size` is None for points."""
 
-    def preprocessing(self, image_size: int, data_dir: str | os.PathLike | None) -> dict | None:
+    def preprocessing(
+        self, image_size: int | None, data_dir: str | os.PathLike | None
+    ) -> dict | None:
         """From stored images to the model's input: see `preprocessing`; None for points."""
-        shape = self.info(data_dir).shape
-        if len(shape) != 3:
+        if image_size is None:
             return None
-        return preprocessing.recipe(shape[2], image_size, self.crop, self.binarise)
+        channels = self.info(data_dir).shape[2]
+        return preprocessing.recipe(channels, image_size, self.crop, self.binarise)
 
 
 _SOURCES: dict[str, Source] = {}
-_PREFIXES: dict[str, type[Source]] = {}
+_PREFIXES: dict[str, Callable[[str, int], Source]] = {}
 
 
 def register(source: type[Source]) -> type[Source]:

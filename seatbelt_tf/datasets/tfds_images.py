@@ -3,6 +3,8 @@
 import functools
 import os
 import pathlib
+from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
@@ -33,11 +35,11 @@ class TFDSImages(Source):
     """A dataset prepared by TFDS; subclasses say what is in it."""
 
     shape: tuple[int, int, int]
-    published: dict[str, int]
+    published: ClassVar[Mapping[str, int]]
     """TFDS split -> number of images, as published."""
-    parts: dict[str, tuple[str, float, float]]
+    parts: Mapping[str, tuple[str, float, float]]
     """Our split -> (TFDS split, first and last fraction of it)."""
-    factors: dict[str, int] | None = None
+    factors: ClassVar[Mapping[str, int] | None] = None
     label_names: tuple[str, ...] | None = None
     label_shape: tuple[int, ...] = ()
     origin: str

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from seatbelt_tf import checks, replicas
 
-_DEFENCES = {}
+_DEFENCES: dict[str, type] = {}
 
 
 def register(name):

@@ -42,6 +42,27 @@ _CHECKS = {
 }
 
 
+def add(name, defaults, option_checks=None):
+    """Makes the options of a defence known that is no part of this package.
+
+    Args:
+        name: the defence's.
+        defaults: dict of option name to value.
+        option_checks: dict of option name to a function (name, value) -> value, as those of
+            `checks`, for options that no other defence has; the others keep their meaning.
+
+    Raises:
+        ValueError: the name is taken, or an option has no check.
+    """
+    if name in DEFAULTS:
+        raise checks.invalid("name", "one that no defence has", repr(name))
+    known = (option_checks or {}) | _CHECKS
+    for option in defaults:
+        checks.one_of(f"{name}'s option", option, known)
+    DEFAULTS[name] = dict(defaults)
+    _CHECKS.update(known)
+
+
 def check(name, defences):
     """Every option of every defence, defaults filled in.
 

@@ -130,6 +130,7 @@ def test_warm_starts_along_a_path_only_improve():
 def test_score_has_the_targets_reconstruction_as_floor():
     victim, (images, targets) = LinearVictim(), _pairs()
     score = attacks.score(victim, images, targets, targets)
+    assert isinstance(score, attacks.Score)
     np.testing.assert_allclose(score.target_loss, score.floor)
     gap = score.ceiling > score.floor
     np.testing.assert_allclose(score.closed_share[gap], 1)
@@ -344,6 +345,15 @@ def test_encoders_that_give_something_else_are_refused(encoder):
         attacks.Victim(encoder=encoder, image_shape=(8, 8, 1))
     with pytest.raises(ValueError, match="image_shape"):
         attacks.Victim(encoder=encoder)
+
+
+def test_models_and_adapters_have_all_that_an_attack_asks_for():
+    asked = set(vars(attacks.Attackable)) | set(attacks.Attackable.__annotations__)
+    asked = {name for name in asked if not name.startswith("_")}
+    assert {"posteriors", "latent_dims"} < asked
+    model = SeatbeltVAE(image_shape=(32, 32, 1), latent_dims=(2,))
+    for victim in (model, attacks.Victim(encoder=_keras_encoder())):
+        assert all(hasattr(victim, name) for name in asked)
 
 
 def test_the_programs_know_every_objective():

@@ -70,6 +70,7 @@ def test_more_starts_only_help_and_damage_is_what_the_model_shows():
     rng = np.random.default_rng(3)
     images = rng.uniform(-1, 1, (3, 32, 32, 1)).astype(np.float32)
     found = attacks.maximum_damage(model, images, 2.0, steps=10, starts=2)
+    assert isinstance(found, attacks.Damage)
     assert np.all(found.damage >= found.first_damage)
     shift = np.reshape(model(found.adversarial) - model(images), (3, -1))
     np.testing.assert_allclose(np.linalg.norm(shift, axis=1), found.damage, rtol=1e-3)

@@ -188,6 +188,7 @@ def test_names_info_and_check_do_without_tensorflow():
 def test_every_dataset_is_fully_described():
     for name in datasets.names():
         info = datasets.info(name)
+        assert isinstance(info, datasets.DatasetInfo)
         assert info.name == name
         assert set(info.splits) == {"train", "validation", "test"}
         assert all(size > 0 for size in info.splits.values())

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from seatbelt_tf import datasets
-from seatbelt_tf.datasets import order, swiss_roll
+from seatbelt_tf.datasets import order, registry, swiss_roll
 
 
 def everything(split):
@@ -60,6 +60,10 @@ def test_points_never_change():
     # Recorded when they were first drawn.
     drawn = np.floor(order.uniform(np.arange(4), 2021, 0) * 1e6)
     np.testing.assert_array_equal(drawn, [918_016, 347_532, 293_849, 42_919])
+
+
+def test_it_is_found_by_name():
+    assert isinstance(registry.find("swiss_roll"), swiss_roll.SwissRoll)
 
 
 def test_the_sheets_first_corner_is_where_the_definition_puts_it():

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from seatbelt_tf import gaussians
-from seatbelt_tf.evaluation import disentanglement, noise
+from seatbelt_tf.evaluation import disentanglement, noise, traverse
 
 
 class NoisyCopy:
@@ -41,6 +41,33 @@ def test_noise_and_posterior_variances_add_up_in_a_copying_model(scale):
 def test_stddev_norms_are_those_of_the_posteriors():
     (norms,) = noise.stddev_norms(NoisyCopy(0.3), np.zeros((7, 4, 4, 1)), batch_size=3)
     np.testing.assert_allclose(norms, np.full(7, 0.3 * 4), rtol=1e-6)
+
+
+class PixelsAsUnits(NoisyCopy):
+    """`NoisyCopy` whose posteriors are narrower in some units than in others."""
+
+    def encode(self, images):
+        mean = np.reshape(images, [-1, 16])
+        return (gaussians.Gaussian(mean, np.broadcast_to(self.stddev, mean.shape)),)
+
+    def decode(self, latents):
+        return tf.reshape(latents[0], [-1, 4, 4, 1])
+
+
+def test_a_traversal_moves_the_most_informative_units_one_at_a_time():
+    images = np.random.default_rng(0).normal(size=(50, 4, 4, 1)).astype(np.float32)
+    stddev = np.ones(16, np.float32)
+    stddev[[3, 9]] = 0.01, 0.1
+    found, names = traverse(PixelsAsUnits(stddev), images, units=2, values=(-1, 0, 2))
+    assert names == ["z1[3]", "z1[9]"]
+    assert found.shape == (2, 3, 4, 4, 1)
+    flat, first = found.reshape(2, 3, 16), images[0].reshape(16)
+    for row, unit in enumerate((3, 9)):
+        column = images.reshape(50, 16)[:, unit]
+        expected = column.mean() + column.std() * np.array([-1, 0, 2])
+        np.testing.assert_allclose(flat[row, :, unit], expected, rtol=1e-5, atol=1e-6)
+        others = np.delete(np.arange(16), unit)
+        np.testing.assert_array_equal(flat[row][:, others], np.tile(first[others], (3, 1)))
 
 
 def test_negative_noise_is_refused():

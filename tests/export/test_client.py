@@ -43,7 +43,10 @@ def test_every_signature_gives_named_arrays(address, exported, batch):
     images, seed = batch.images[:3], batch.seed[:3]
     encoded = [encode_image(np.full((32, 32), shade, np.uint8)) for shade in (0, 99)]
     model = exported.model
+    kind = client.GrpcClient if address.startswith("grpc") else client.RestClient
     with client.connect(address) as seatbelt:
+        assert isinstance(seatbelt, kind)
+        assert isinstance(seatbelt, client.Client)
         embedding = seatbelt.encode(images)
         reconstruction = seatbelt.reconstruct(images)["reconstruction"]
         latents = [embedding[f"mean_{layer}"] for layer in (1, 2, 3)]

@@ -1,0 +1,187 @@
+"""What the guide in docs/ shows runs as it stands, and where it points to is there."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from programs import ROOT, run_program
+
+from seatbelt_tf import SeatbeltVAE
+from seatbelt_tf.attacks import objectives
+from seatbelt_tf.datasets import registry
+from seatbelt_tf.defences import base, settings
+
+# Batches here are as small as they can be.
+pytestmark = pytest.mark.filterwarnings("ignore:A batch of .* is too small")
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+EXTENDING = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+
+
+def _blocks(kind, section):
+    """The code blocks of a kind under a heading of docs/extending.md."""
+    text = re.search(rf"^## {section}\n(.*?)(?=^## |\Z)", EXTENDING, re.DOTALL | re.MULTILINE)[1]
+    return re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL)
+
+
+@pytest.fixture(autouse=True)
+def _own_tables(monkeypatch):
+    """What a test registers is forgotten after it."""
+    for module, name in (
+        (objectives, "_OBJECTIVES"),
+        (registry, "_SOURCES"),
+        (base, "_DEFENCES"),
+        (settings, "DEFAULTS"),
+        (settings, "_CHECKS"),
+    ):
+        monkeypatch.setattr(module, name, dict(getattr(module, name)))
+
+
+def _images(count=16, seed=0):
+    return np.random.default_rng(seed).uniform(-1, 1, (count, 32, 32, 1)).astype(np.float32)
+
+
+def _run(section, **names):
+    for block in _blocks("python", section):
+        exec(block, names)
+    return names
+
+
+def test_an_objective_from_outside_is_attacked_with():
+    model = SeatbeltVAE((32, 32, 1), (4, 3), seed=1)
+    images, targets = _images(2), _images(2, seed=1)
+    found = _run(
+        "An attack objective", model=model, images=images, targets=targets, weights=np.full(2, 1e-3)
+    )
+    result = found["result"]
+    pairs = zip(model.encode(result.adversarial), model.encode(targets), strict=True)
+    shifts = [np.sum(np.square(one.mean - two.mean), axis=1) for one, two in pairs]
+    np.testing.assert_allclose(result.divergence, sum(shifts), rtol=1e-3)
+    assert np.all(result.divergence < 0.5 * result.unattacked_divergence)
+
+
+def test_a_dataset_from_outside_is_loaded_by_name(tmp_path):
+    with pytest.raises(ValueError, match=r"with scans\.npy"):
+        _run("A dataset", data_dir=str(tmp_path))
+    array = np.random.default_rng(0).integers(0, 256, (1000, 32, 32, 1)).astype(np.uint8)
+    np.save(tmp_path / "scans.npy", array)
+    registry._SOURCES.pop("scans")
+    images = np.concatenate(list(_run("A dataset", data_dir=str(tmp_path))["batches"]))
+    seen = {image.tobytes() for image in np.rint((images + 1) * 127.5).astype(np.uint8)}
+    # Twelve whole batches of different training images.
+    assert len(seen) == len(images) == 768
+    assert seen < {image.tobytes() for image in array[:800]}
+
+
+def test_defences_from_outside_are_trained_with_and_kept_in_the_configuration():
+    models = [_run(section)["model"] for section in ("A defence", "A penalty")]
+    assert [set(model.defences) for model in models] == [{"hidden_pixels"}, {"dip"}]
+    both = models[0].defences | models[1].defences
+    model = SeatbeltVAE((32, 32, 1), (4, 3), defences=both)
+    model.compile(optimizer="adam")
+    history = model.fit(_images(), batch_size=8, verbose=0).history
+    assert np.all(np.isfinite(history["loss"]))
+    assert SeatbeltVAE.from_config(model.get_config()).defences == both
+
+
+def test_hidden_pixels_are_a_share_and_options_are_checked():
+    found = _run("A defence")
+    defence = found["HiddenPixels"](share=0.25)
+    shown = defence.shown(tf.ones((8, 32, 32, 1)), tf.constant([1, 2]))
+    assert np.mean(shown.numpy() == 0) == pytest.approx(0.25, abs=0.02)
+    with pytest.raises(ValueError, match="hidden_pixels share"):
+        SeatbeltVAE((32, 32, 1), (4,), defences={"hidden_pixels": {"share": 1.0}})
+    with pytest.raises(ValueError, match="one that no defence has"):
+        settings.add("hidden_pixels", {})
+    with pytest.raises(ValueError, match="other's option"):
+        settings.add("other", {"unheard_of": 1})
+
+
+def test_the_penalty_is_the_covariances_of_the_means():
+    found = _run("A penalty")
+    model, images = found["model"], _images()
+    penalty = found["DisentangledInferredPrior"](weight=3.0)
+    loss = penalty.loss(model, tf.constant(images), tf.constant(1.0), None, None)
+    covariance = np.cov(model.encode(images)[-1].mean.numpy().T, bias=True)
+    np.fill_diagonal(covariance, 0)
+    assert float(loss) == pytest.approx(1 + 3 * np.sum(covariance**2), rel=1e-4)
+
+
+def _edited_tree(directory):
+    """A copy of the package with all edits of docs/extending.md made."""
+    for name in ("seatbelt_tf", "trainers"):
+        shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for section, name in (
+        ("An attack objective", "attacks/latent_mean"),
+        ("A dataset", "datasets/scans"),
+    ):
+        (directory / "seatbelt_tf" / f"{name}.py").write_text(_blocks("python", section)[0])
+    diffs = _blocks("diff", "An estimator of the total correlation")
+    diffs += _blocks("diff", "Into the package, for the programs")
+    for diff in "".join(diffs).split("--- ")[1:]:
+        name, *lines = diff.rstrip("\n").split("\n")
+        old, new = (
+            "\n".join(line[1:] for line in lines if line[0] in signs) for signs in (" -", " +")
+        )
+        path = directory / name
+        text = path.read_text()
+        assert text.count(old) == 1, f"{name}: {old}"
+        path.write_text(text.replace(old, new))
+
+
+ESTIMATE = """
+import numpy as np
+from seatbelt_tf.objectives import total_correlation
+z, m, s = np.random.default_rng(0).uniform(0.5, 1.5, (3, 20, 4)).astype(np.float32)
+raw = total_correlation(z, m, s, dataset_size=100, estimator="mws_unnormalised")
+offset = np.asarray(raw - total_correlation(z, m, s))
+np.testing.assert_allclose(offset, 3 * np.log(100), rtol=1e-5)
+"""
+
+
+def test_the_edits_put_all_three_into_the_package(tmp_path):
+    _edited_tree(tmp_path)
+    array = np.random.default_rng(0).integers(0, 256, (1000, 32, 32, 1)).astype(np.uint8)
+    np.save(tmp_path / "scans.npy", array)
+    (tmp_path / "trainers" / "estimate.py").write_text(ESTIMATE)
+    for program, flags in (
+        ("train", "--dataset=scans --data_dir=. --latent_dims=3 --steps=2 --noreport"
+         " --tc_estimator=mws_unnormalised --batch_size=40"),
+        ("attack", "--objective=latent_mean --pairs=1 --weights=2 --max_evaluations=3"),
+        ("estimate", ""),
+    ):  # fmt: skip
+        done = run_program(program, "--run=run", *flags.split(), directory=tmp_path, root=tmp_path)
+        assert done.returncode == 0, done.stderr
+    (records,) = (tmp_path / "run" / "attacks").glob("latent_mean-*/records.csv")
+    assert len(records.read_text().splitlines()) == 1 + 2
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert (page.parent / target).exists(), target
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    for page in PAGES:
+        assert page.name == "README.md" or f"({page.name})" in index
+
+
+def test_messages_of_the_troubleshooting_page_are_the_programs_own():
+    folders = ("seatbelt_tf", "trainers", "export")
+    source = "\n".join(p.read_text() for name in folders for p in (ROOT / name).rglob("*.py"))
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    rows = [re.split(r"(?<!\\)\|", line) for line in page.splitlines() if line.startswith("| ")]
+    cells = [" ".join(row[1:-2]) for row in rows if "absl" not in row[1]]
+    phrases = {
+        part.strip()
+        for cell in cells
+        for quoted in re.findall(r"`([^`]+)`", cell)
+        for part in re.sub(r"^(warning|UserWarning|ServingError): ", "", quoted).split("…")
+    }
+    strange = sorted(phrase for phrase in phrases if phrase not in source)
+    assert len(phrases) > 100
+    assert not strange
