@@ -1,13 +1,14 @@
 """Every figure and table of the paper by name: `python -m trainers.reproduce --help`."""
 
+import itertools
 import pathlib
+import shlex
 import sys
-import time
 
 from absl import flags
 
 from seatbelt_tf import checks, datasets
-from trainers import program
+from trainers import common_flags, program, terminal
 
 DESCRIPTION = """
 Repeats the paper's figures and tables: trains the models of a study, attacks and measures them, and
@@ -23,15 +24,15 @@ Examples:
   PROGRAM --experiment=table1 --data_dir=DIR       CIFAR-10, as TFDS has it
   PROGRAM --experiment=figure5 --executor=ray --store=/shared/studies
   PROGRAM --experiment=all --finished              tables and figures of what is there
-
-Exit status: 0 done, 2 bad input, 5 a file cannot be written, 130 Ctrl-C, 143 SIGTERM.
 """
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("experiment", None, "Names, or all; --list shows them.")
+flags.DEFINE_bool("list", False, "Name the experiments and stop.")
+flags.DEFINE_list("dataset", None, "One or more, in place of the experiment's own.")
+flags.DEFINE_alias("datasets", "dataset")
 flags.DEFINE_enum("scale", "cpu", ["smoke", "cpu", "paper"], "Size of models and attacks.")
-flags.DEFINE_list("datasets", None, "In place of the experiment's own.")
-flags.DEFINE_string("data_dir", None, "TFDS data directory. Default: as TFDS has it.")
+common_flags.define_data_dir()
 flags.DEFINE_string("store", "runs/studies", "Where models and measures are kept.")
 flags.DEFINE_string("results", "results/reproduction", "Where tables and figures go.")
 flags.DEFINE_integer("workers", 1, "Models worked on at once, each by a process of its own.")
@@ -43,7 +44,6 @@ flags.DEFINE_float("ray_cpus", 1.0, "Cores that a model takes on a Ray cluster."
 flags.DEFINE_float("ray_gpus", 0.0, "Accelerators that a model takes on a Ray cluster.")
 flags.DEFINE_bool("dry_run", False, "Print the plan with the estimated time; do nothing.")
 flags.DEFINE_bool("finished", False, "Compute nothing; write what can be from what is there.")
-flags.DEFINE_bool("list", False, "Name the experiments and stop.")
 
 # Measured on two cores, for estimates only: images trained and evaluations of an attack a second.
 IMAGES_PER_SECOND, EVALUATIONS_PER_SECOND = 1500, 1500
@@ -57,6 +57,7 @@ def main():
     if FLAGS.list:
         for name, experiment in experiments.EXPERIMENTS.items():
             print(f"{name:12}{experiment.title}")
+        terminal.suggest(_command("--experiment=figure3", "--scale=smoke"))
         return
     if not FLAGS.experiment:
         raise checks.invalid("experiment", "names, as --list shows them", FLAGS.experiment)
@@ -74,21 +75,32 @@ def main():
     for name in names:
         experiment = experiments.EXPERIMENTS[name]
         own = experiment.datasets if FLAGS.scale == "paper" else experiment.here
-        for dataset in FLAGS.datasets or own:
+        for dataset in FLAGS.dataset or own:
             if not FLAGS.finished:
                 datasets.check(dataset, FLAGS.data_dir)
             zoo = scales.Zoo(scale, dataset, FLAGS.data_dir)
-            _reproduce(name, experiment, zoo)
+            directory = _reproduce(name, experiment, zoo)
+    if FLAGS.dry_run:
+        terminal.suggest(_command(*(word for word in sys.argv[1:] if "dry_run" not in word)))
+    else:
+        terminal.suggest(f"ls {shlex.quote(str(directory))}")
+
+
+def _command(*arguments):
+    return terminal.command("trainers.reproduce", *arguments)
 
 
 def _reproduce(name, experiment, zoo):
+    """Makes one experiment on one dataset: the directory of its tables and figures."""
     wanted = _merged(experiment.cells(zoo))
     _work_off(name, zoo, wanted)
     if experiment.then is not None:
         wanted = _merged([*wanted, *experiment.then(zoo, _findings(wanted))])
         _work_off(name, zoo, wanted)
+    directory = pathlib.Path(FLAGS.results) / FLAGS.scale / f"{name}-{zoo.dataset}"
     if not FLAGS.dry_run:
-        _write(name, experiment, zoo, wanted)
+        _write(name, experiment, zoo, wanted, directory)
+    return directory
 
 
 def _findings(wanted):
@@ -131,13 +143,11 @@ def _merged(wanted):
 def _make(missing):
     from trainers.studies import executor, ray_executor
 
-    started, done = time.monotonic(), 0
+    progress = terminal.Progress(len(missing), 0, None, "model")
+    done = itertools.count(1)
 
     def report(cell):
-        nonlocal done
-        done += 1
-        left = (time.monotonic() - started) / done * (len(missing) - done)
-        print(f"  {done}/{len(missing)}  {_duration(left)} left  {cell.model.key}", flush=True)
+        progress.update(next(done), message=cell.model.key)
 
     if FLAGS.executor == "local":
         executor.work_off(FLAGS.store, missing, FLAGS.workers, report)
@@ -146,7 +156,7 @@ def _make(missing):
         ray_executor.work_off(FLAGS.store, missing, *resources, report)
 
 
-def _write(name, experiment, zoo, wanted):
+def _write(name, experiment, zoo, wanted, directory):
     from trainers import provenance
 
     findings = _findings(wanted)
@@ -155,7 +165,6 @@ def _write(name, experiment, zoo, wanted):
     if wanted and findings.unfinished == len(wanted):
         raise checks.invalid("store", f"finished work of {name} on {zoo.dataset}", FLAGS.store)
     report = reports.REPORTS[name](zoo, findings)
-    directory = pathlib.Path(FLAGS.results) / FLAGS.scale / f"{name}-{zoo.dataset}"
     study.write(
         report,
         directory,
@@ -196,4 +205,4 @@ def _duration(seconds):
 
 
 if __name__ == "__main__":
-    program.start(main, DESCRIPTION)
+    program.start(main, DESCRIPTION, [1])

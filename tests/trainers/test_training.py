@@ -32,7 +32,7 @@ _SCRIPT = """
 import os, resource, signal, sys
 import numpy as np
 from seatbelt_tf import runs
-from trainers import program
+from trainers import program, terminal
 
 directory, how, last_step = sys.argv[1], sys.argv[2], int(sys.argv[3])
 del sys.argv[1:]
@@ -58,11 +58,11 @@ def main():
 
     training.VALIDATION_IMAGES = 200
     training.REPORTS_A_CHECKPOINT = 2
-    run, update = runs.Run(directory), program.Progress.update
+    run, update = runs.Run(directory), terminal.Progress.update
     def update_or_stop(self, step, *others):
         stop(step)
         return update(self, step, *others)
-    program.Progress.update = update_or_stop
+    terminal.Progress.update = update_or_stop
     if how == "NaN":
         objective = SeatbeltVAE._objective
         SeatbeltVAE._objective = lambda self, *a, **k: spoil(self, objective(self, *a, **k))
