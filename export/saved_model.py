@@ -14,8 +14,8 @@ Writes the model of a run as the next version (1, 2, 3 …) under a directory th
 with warm-up requests, a model card and, beside the versions, models.config and batching.config.
 
 Examples:
-  PROGRAM --run=sprites --model_dir=models/seatbelt         the next version, 1 at first
-  PROGRAM --run=runs/vae --model_dir=/srv/models/vae        the server's name for it: vae
+  PROGRAM --run=sprites --model_dir=models/seatbelt   the next version
+  PROGRAM --run=runs/vae --model_dir=/srv/models/vae  the server calls it vae
 """
 
 FLAGS = flags.FLAGS
@@ -35,7 +35,7 @@ def main():
     from export import exporter, warmup
 
     def shown(requests):
-        return terminal.shown(requests, "loaded and asked", "requests")
+        return terminal.shown(requests, "warm-up", "requests")
 
     print("writing …", flush=True)
     version = exporter.export_run(run, FLAGS.model_dir, shown)

@@ -100,10 +100,11 @@ def write(attacks, records, diagnoses, blending):
     objective = attacks.options["objective"]
     pictures = {
         "loss": loss_curves({objective: records}),
-        "closed_share": closed_share_curves({objective: records}),
         "panel": panel(attacks, records),
     }
+    # Else no pair has a gap to close.
     if "attack_area" in summary:
+        pictures["closed_share"] = closed_share_curves({objective: records})
         pictures["distortion"] = distortion_curves({objective: records}, blending)
     for name, figure in pictures.items():
         figures.save(figure, attacks.path / f"{name}.png")

@@ -11,10 +11,10 @@ from absl import flags
 from trainers import interruption, terminal
 
 FLAGS = flags.FLAGS
-BAD_INPUT, FIRED, NOT_FINITE, CANNOT_WRITE, WORKER_LOST = 2, 3, 4, 5, 6
+SOME_FAILED, BAD_INPUT, FIRED, NOT_FINITE, CANNOT_WRITE, WORKER_LOST = range(1, 7)
 STATUSES = {
     0: "done",
-    1: "some models failed",
+    SOME_FAILED: "some models failed",
     BAD_INPUT: "bad input",
     FIRED: "a diagnostic fired, with --strict",
     NOT_FINITE: "numbers not finite",
@@ -52,9 +52,10 @@ def start(main, description, statuses=()):
     """
     program = f"python -m {pathlib.Path(sys.argv[0]).parent.name}.{pathlib.Path(sys.argv[0]).stem}"
     if any(argument in ("--help", "-h", "-help") for argument in sys.argv[1:]):
-        ends = "; ".join(f"{n} {STATUSES[n]}" for n in sorted({*_OF_ALL, *statuses}))
         print(description.strip().replace("PROGRAM", program))
-        print(f"\nExit status: {ends}.")
+        print("\nExit status:")
+        for status in sorted({*_OF_ALL, *statuses}):
+            print(f"  {status:3}  {STATUSES[status]}")
         print(f"\nFlags:\n{_flag_help()}")
         return
     interruption.watch()

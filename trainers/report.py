@@ -20,7 +20,9 @@ def write(run, config, model):
         model: the trained `SeatbeltVAE`.
     """
     test = training.data(config["data"], "test", batch_size=training.EVALUATION_BATCH)
-    scores = training.validate(model, test.take(TEST_IMAGES // training.EVALUATION_BATCH))
+    batches = TEST_IMAGES // training.EVALUATION_BATCH
+    progress = terminal.Progress(batches, 0, "batches", "test", terminal.PAUSE)
+    scores = training.validate(model, test.take(batches), progress.update)
     runs.write_json(run.evaluation / "test.json", scores)
     print("test: " + ", ".join(f"{name} {value:,.1f}" for name, value in scores.items()))
     count = min(256, training.info(config["data"]).splits["test"])

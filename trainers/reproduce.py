@@ -18,12 +18,12 @@ computed again. Any number of processes, on any machines that share the store, m
 experiment: no work is done twice, and what a killed one was doing is taken over.
 
 Examples:
-  PROGRAM --experiment=figure3 --scale=smoke       a minute, to see that it works
-  PROGRAM --experiment=figure5 --dry_run           what it takes
+  PROGRAM --experiment=figure3 --scale=smoke     a minute, to see that it works
+  PROGRAM --experiment=figure5 --dry_run         what it takes
   PROGRAM --experiment=figure5,figureD9 --workers=2
-  PROGRAM --experiment=table1 --data_dir=DIR       CIFAR-10, as TFDS has it
+  PROGRAM --experiment=table1 --data_dir=DIR     CIFAR-10, as TFDS has it
   PROGRAM --experiment=figure5 --executor=ray --store=/shared/studies
-  PROGRAM --experiment=all --finished              tables and figures of what is there
+  PROGRAM --experiment=all --finished            tables of what is there
 """
 
 FLAGS = flags.FLAGS
@@ -205,4 +205,4 @@ def _duration(seconds):
 
 
 if __name__ == "__main__":
-    program.start(main, DESCRIPTION, [1])
+    program.start(main, DESCRIPTION, [program.SOME_FAILED])

@@ -1,7 +1,6 @@
 """Trains a model and leaves a run directory: `python -m trainers.train --help`."""
 
 import contextlib
-import math
 import os
 import re
 import sys
@@ -27,16 +26,16 @@ Trains a Seatbelt-VAE (or another member of its family) and leaves a run directo
 checkpoints, metrics (CSV and TensorBoard), figures and a small latent attack to look at.
 
 Examples:
-  PROGRAM                                         about five minutes on two cores
-  PROGRAM --dataset=celeb_a                       the paper's CelebA setting
+  PROGRAM                                       about five minutes on two cores
+  PROGRAM --dataset=celeb_a                     the paper's CelebA setting
   PROGRAM --dataset=cifar10 --data_dir=DIR --batch_size=128 --steps=2000
-  PROGRAM --dataset=folder:photos                 your own images; subfolders are classes
-  PROGRAM --list_datasets                         what there is, and how to get it
-  PROGRAM --layers=1 --beta=1 --run=runs/vae      a plain VAE
-  PROGRAM --defence=adversarial --defence_radius=8      trained against attacks
-  PROGRAM --run=vae --resume                      goes on where it was stopped
-  PROGRAM --strategy=mirrored                     on all devices of this machine
-  TF_CONFIG=… PROGRAM --strategy=multi_worker     on every machine (docs/scaling.md)
+  PROGRAM --dataset=folder:photos               your images; subfolders are classes
+  PROGRAM --list_datasets                       what there is, and how to get it
+  PROGRAM --run=runs/vae --layers=1 --beta=1    a plain VAE
+  PROGRAM --run=vae --resume                    goes on where it was stopped
+  PROGRAM --defence=adversarial --defence_radius=8        trained against attacks
+  PROGRAM --strategy=mirrored                   on all devices of this machine
+  TF_CONFIG=… PROGRAM --strategy=multi_worker   on several: docs/scaling.md
 
 `tensorboard --logdir=runs` shows runs while they go on, and compares them by their settings.
 Ctrl-C and SIGTERM finish the step, save it and say how to go on; a second one stops at once.
@@ -302,7 +301,7 @@ def _run(run, config, cluster):
     )
     if is_chief:
         _finish(run, config, model)
-        print(f"{run.path}: done in {math.ceil((time.monotonic() - started) / 60)} minutes")
+        print(f"{run.path}: done in {terminal.duration(time.monotonic() - started)}")
         terminal.suggest(terminal.command("trainers.evaluate", f"--run={run.path}"))
 
 
@@ -330,6 +329,4 @@ def _finish(run, config, model):
 
 
 if __name__ == "__main__":
-    program.start(
-        main, DESCRIPTION, [program.NOT_FINITE, program.CANNOT_WRITE, program.WORKER_LOST]
-    )
+    program.start(main, DESCRIPTION, [program.NOT_FINITE, program.WORKER_LOST])

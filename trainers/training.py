@@ -278,7 +278,7 @@ def validate(model, images, report=None):
     """
     callbacks = []
     if report is not None:
-        done = keras.callbacks.LambdaCallback(on_test_batch_end=lambda last, _: report(last + 1))
+        done = keras.callbacks.LambdaCallback(on_test_batch_end=lambda last, **_: report(last + 1))
         callbacks.append(done)
     scores = model.evaluate(images, verbose=0, return_dict=True, callbacks=callbacks)
     model.reset_metrics()

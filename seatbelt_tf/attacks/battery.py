@@ -8,6 +8,7 @@ a row an attack, which `pandas.read_csv` reads. What is there is never computed 
 import csv
 import hashlib
 import json
+import math
 import pathlib
 
 import numpy as np
@@ -175,17 +176,19 @@ def summarise(records):
     Returns:
         attacks and the share of each status; of those with a finite loss: mean_loss (Δ averaged
         over λ, as in the paper's figures: at large λ it is the unattacked divergence),
-        median_divergence_ratio (to d = 0), mean_closed_share, mean_target_loss, mean_evaluations.
+        median_divergence_ratio (to d = 0), mean_closed_share (of pairs with a gap; NaN without
+        any), mean_target_loss, mean_evaluations.
     """
     attacks, statuses = len(records["loss"]), records["status"]
     is_finite = np.isfinite(records["loss"])
     records = {name: values[is_finite] for name, values in records.items()}
     unattacked = np.maximum(np.abs(records["unattacked_divergence"]), 1e-12)
+    closed = records["closed_share"][np.isfinite(records["closed_share"])]
     return {
         "attacks": attacks,
         "mean_loss": float(np.mean(records["loss"])),
         "median_divergence_ratio": float(np.median(records["divergence"] / unattacked)),
-        "mean_closed_share": float(np.nanmean(records["closed_share"])),
+        "mean_closed_share": float(np.mean(closed)) if len(closed) else math.nan,
         "mean_target_loss": float(np.mean(records["target_loss"])),
         "mean_evaluations": float(np.mean(records["evaluations"])),
         **{f"share_{status.name.lower()}": float(np.mean(statuses == status)) for status in Status},

@@ -51,8 +51,8 @@ BAD = {
     "--run=nowhere": "no config.json",
     "--run=run --pairs=0": "pairs",
     "--run=run --weights=-1": "weights",
-    "--run=run --layers=middle": "layers",
-    "--run=run --layers=0,9": "numbers from 0",
+    "--run=run --attacked_layers=middle": "layers",
+    "--run=run --attacked_layers=0,9": "numbers from 0",
     "--run=run --seed=-1": "seed",
     "--run=run --objective=latent_k": "did you mean 'latent_kl'",
 }

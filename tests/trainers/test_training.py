@@ -104,7 +104,8 @@ def test_a_run_that_is_stopped_in_every_way_ends_like_an_undisturbed_one(whole, 
     result = _train(run, "full disk", 30)
     assert result.returncode == 5
     assert "going on from step 20" in result.stdout
-    assert "Saved: step 20. To go on: python -m trainers.train --resume" in result.stderr
+    assert "Saved: step 20. To go on: " in result.stderr
+    assert result.stderr.endswith(f" -m trainers.train --run={run.path} --resume\n")
     assert result.stderr.count("\n") == 1
 
     result = _train(run, "SIGTERM", 30)
