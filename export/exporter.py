@@ -16,7 +16,7 @@ from export.errors import ServingError
 from seatbelt_tf import checks, runs
 
 
-def export_run(run, model_dir):
+def export_run(run, model_dir, shown=iter):
     """Writes the next version of a run's model.
 
     It is published only after its operations were checked and the C++ loader that TF Serving uses
@@ -25,6 +25,7 @@ def export_run(run, model_dir):
     Args:
         run: a `runs.Run`.
         model_dir: directory of the versions; its name is the model's for the server.
+        shown: what the warm-up requests are passed through while they are tried, to show progress.
 
     Returns:
         The version's directory, a Path.
@@ -44,7 +45,7 @@ def export_run(run, model_dir):
     def build(directory):
         signatures.write(served, directory)
         operations.check(directory)
-        _try(directory, warmup_requests)
+        _try(directory, shown(warmup_requests))
         (directory / "assets.extra").mkdir()
         if warmup.is_possible():
             warmup.write(directory, name, warmup_requests)

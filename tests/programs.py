@@ -21,6 +21,8 @@ def run_program(
     """Runs `python -m PACKAGE.NAME` of a tree in a directory, with a TensorFlow that cannot be
     imported if told so."""
     environment = dict(os.environ, PYTHONPATH=str(root))
+    # As users have it: the programs keep TensorFlow quiet themselves.
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
     if without_tensorflow:
         fake = directory / "fake" / "tensorflow"
         fake.mkdir(parents=True, exist_ok=True)

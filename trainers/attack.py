@@ -3,7 +3,7 @@
 from absl import flags
 
 from seatbelt_tf import checks
-from trainers import battery_flags, program
+from trainers import battery_flags, common_flags, program, terminal
 
 DESCRIPTION = """
 Attacks the model of a run: every pair of test images × every weight λ, for each objective. Every
@@ -11,19 +11,25 @@ finished part is stored under the run's attacks/ at once; started again, the pro
 it was.
 
 Examples:
-  PROGRAM --run=runs/sprites
-  PROGRAM --run=runs/sprites --objective=latent_kl,latent_w2,output --pairs=20
-  PROGRAM --run=runs/sprites --layers=top --ancestors=sample --strict
-
-Exit status: 0 done, 2 bad input, 3 with --strict when a diagnostic fires.
+  PROGRAM --run=sprites
+  PROGRAM --run=sprites --objective=latent_kl,latent_w2,output --pairs=20
+  PROGRAM --run=sprites --layers=top --ancestors=sample --strict
 """
 
 FLAGS = flags.FLAGS
 battery_flags.define(["latent_kl"])
 flags.DEFINE_string("layers", "all", "all, top, bottom, or numbers from 0, the bottom: 0,2.")
-flags.DEFINE_enum("ancestors", "mean", ["mean", "sample", "fresh"], "fresh is broken: see docs.")
+flags.DEFINE_enum(
+    "ancestors",
+    "mean",
+    ["mean", "sample", "fresh"],
+    "mean: latents above at their means; sample: averaged over --draws of them; fresh: redrawn at "
+    "every evaluation, which makes a weak attack.",
+)
 flags.DEFINE_integer("draws", 4, "Draws of the ancestors, for sample and fresh.")
 flags.DEFINE_integer("restarts", 0, "Further random starts of each attack.")
+common_flags.define_seed()
+common_flags.define_data_dir("the run's")
 flags.DEFINE_bool("strict", False, "Exit with status 3 when a diagnostic fires.")
 
 
@@ -57,19 +63,21 @@ def main():
         _print(summary, diagnoses)
         print(f"  {attacks.path}: records.csv, summary.json, {', '.join(pictures)}.png")
         fired |= any(diagnosis.fired for diagnosis in diagnoses)
+    terminal.suggest(terminal.command("trainers.evaluate", f"--run={run.path}"))
     if fired and FLAGS.strict:
-        raise SystemExit(3)
+        raise SystemExit(program.FIRED)
 
 
 def _layers(depth):
     """--layers as `attack` takes it, for a model of that many layers."""
-    if FLAGS.layers in ("all", "top", "bottom"):
-        return FLAGS.layers
-    numbers = FLAGS.layers.split(",")
+    chosen = FLAGS.layers
+    if chosen in ("all", "top", "bottom"):
+        return chosen
+    numbers = chosen.split(",")
     if all(number.isdecimal() and int(number) < depth for number in numbers):
         return tuple(sorted({int(number) for number in numbers}))
     raise checks.invalid(
-        "layers", f"all, top, bottom or numbers from 0 to {depth - 1}, as in 0,1", FLAGS.layers
+        "layers", f"all, top, bottom or numbers from 0 to {depth - 1}, as in 0,1", chosen
     )
 
 
@@ -81,10 +89,10 @@ def _print(summary, diagnoses):
             text = f"{value:14,.4g}"
         print(f"  {name:32}{text}")
     for diagnosis in diagnoses:
-        mark = "FIRED" if diagnosis.fired else "ok"
+        mark = terminal.alarm("FIRED") if diagnosis.fired else "ok"
         print(f"  {diagnosis.name:32}{diagnosis.value:14.4g}  {mark}", end="")
         print(f": {diagnosis.meaning}" if diagnosis.fired else "")
 
 
 if __name__ == "__main__":
-    program.start(main, DESCRIPTION)
+    program.start(main, DESCRIPTION, [program.FIRED])

@@ -5,7 +5,7 @@ import numpy as np
 from seatbelt_tf import figures, runs
 from seatbelt_tf.attacks import battery, paper_weights
 from seatbelt_tf.evaluation import distortion, intervals, robustness
-from trainers import program, training
+from trainers import terminal, training
 
 DRAWN_WEIGHTS = (2.0**-10, 1.0, 2.0**10)
 DRAWN_NORMS = np.linspace(0, 1, 41)
@@ -42,9 +42,15 @@ def open_battery(run, config, model, ends, weights, options):
 
 def solve(attacks):
     """Computes what is missing of a battery, showing progress: -> (records, diagnoses)."""
-    progress = program.Progress(len(attacks.images) * len(attacks.weights), 0, "attacks")
-    records = attacks.run(lambda done: progress.update(done, 1, attacks.options["objective"]))
-    return records, attacks.diagnose(records)
+    objective = attacks.options["objective"]
+    done = sum(len(pairs) for path, pairs in attacks.parts() if path.exists())
+    weights = len(attacks.weights)
+    total = len(attacks.images) * weights
+    progress = terminal.Progress(total, done * weights, "attacks", objective)
+    records = attacks.run(progress.update)
+    return records, attacks.diagnose(
+        records, lambda work: terminal.shown(work, f"{objective}: checks", None)
+    )
 
 
 def blending_shares(attacks):
@@ -94,10 +100,11 @@ def write(attacks, records, diagnoses, blending):
     objective = attacks.options["objective"]
     pictures = {
         "loss": loss_curves({objective: records}),
-        "closed_share": closed_share_curves({objective: records}),
         "panel": panel(attacks, records),
     }
+    # Else no pair has a gap to close.
     if "attack_area" in summary:
+        pictures["closed_share"] = closed_share_curves({objective: records})
         pictures["distortion"] = distortion_curves({objective: records}, blending)
     for name, figure in pictures.items():
         figures.save(figure, attacks.path / f"{name}.png")

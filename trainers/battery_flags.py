@@ -2,7 +2,8 @@
 
 from absl import flags
 
-from seatbelt_tf import checks, presets, runs
+from seatbelt_tf import checks, presets
+from trainers import common_flags
 
 FLAGS = flags.FLAGS
 # They are the calling program's own, for --help.
@@ -16,13 +17,11 @@ def define(objectives):
     Args:
         objectives: the default of --objective.
     """
-    flags.DEFINE_string("run", None, "Run directory of a trained model.")
+    common_flags.define_run()
     flags.DEFINE_list("objective", objectives, f"Some of {', '.join(presets.ATTACK_OBJECTIVES)}.")
     flags.DEFINE_integer("pairs", 10, "Pairs of test images, chosen by the seed.")
     flags.DEFINE_integer("weights", 50, "Weights λ, geometric from 2^-20 to 2^20.")
     flags.DEFINE_integer("max_evaluations", 400, "Evaluations allowed to each attack.")
-    flags.DEFINE_integer("seed", 0, "Of pairs and of everything else that is random.")
-    flags.DEFINE_string("data_dir", None, "TFDS data directory. Default: the run's.")
 
 
 def chosen_run(*counts):
@@ -34,8 +33,7 @@ def chosen_run(*counts):
     Raises:
         ValueError: a flag is out of range or there is no trained model.
     """
-    if FLAGS.run is None:
-        raise checks.invalid("run", "--run=DIRECTORY, made by trainers.train", None)
+    run = common_flags.find_run(FLAGS.run)
     for name in (*_COUNTS, *counts):
         checks.positive_integer(name, FLAGS[name].value)
     checks.seed("seed", FLAGS.seed)
@@ -43,6 +41,5 @@ def chosen_run(*counts):
         raise checks.invalid("objective", "at least one", "none")
     for objective in FLAGS.objective:
         checks.one_of("objective", objective, presets.ATTACK_OBJECTIVES)
-    run = runs.Run(FLAGS.run)
     run.check_trained()
     return run

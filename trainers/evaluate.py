@@ -1,14 +1,14 @@
 """Evaluates a trained model in full: `python -m trainers.evaluate --help`."""
 
-import pathlib
 import shlex
 import sys
 import time
 
 from absl import flags
 
+from export import publish
 from seatbelt_tf import datasets, presets
-from trainers import battery_flags, machine, program, provenance
+from trainers import battery_flags, common_flags, machine, program, provenance, terminal
 
 DESCRIPTION = """
 Everything about the model of a run: clean quality, attacks with their diagnostics, robustness to
@@ -19,17 +19,17 @@ attacks under attacks/, where trainers.attack finds them, too. Started again, th
 where it was.
 
 Examples:
-  PROGRAM --run=runs/sprites
-  PROGRAM --run=runs/sprites --objective=latent_kl,latent_w2,output --pairs=20
-  PROGRAM --run=runs/cifar10 --data_dir=data --attacked=500
-
-Exit status: 0 done, 2 bad input.
+  PROGRAM --run=sprites
+  PROGRAM --run=sprites --objective=latent_kl,latent_w2,output --pairs=20
+  PROGRAM --run=cifar10 --attacked=500 --data_dir=data
 """
 
 FLAGS = flags.FLAGS
 battery_flags.define(["latent_kl", "output"])
 flags.DEFINE_integer("images", 4000, "Test images that clean quality, overlap and MIG are of.")
 flags.DEFINE_integer("attacked", 200, "Test images attacked to mislead classifiers.")
+common_flags.define_seed()
+common_flags.define_data_dir("the run's")
 
 # Of trainers.attack's own defaults: the same settings are the same battery.
 ATTACK = {"layers": "all", "ancestors": "mean", "draws": 4, "restarts": 0}
@@ -67,7 +67,7 @@ def main():
     headline = sections.headline(found, blending)
     names = output.write(
         run.evaluation,
-        f"Robustness of {pathlib.Path(FLAGS.run).resolve().name}",
+        f"Robustness of {run.path.resolve().name}",
         headline,
         _facts(subject.model, config),
         told,
@@ -76,6 +76,9 @@ def main():
     for sentence in headline:
         print(f"  {sentence}")
     print(f"  {run.evaluation}: {', '.join(names)}")
+    if publish.can_be_served(config):
+        model_dir = f"--model_dir=models/{run.path.resolve().name}"
+        terminal.suggest(terminal.command("export.saved_model", f"--run={run.path}", model_dir))
 
 
 def _attack(subject, config):

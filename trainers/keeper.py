@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from seatbelt_tf import checkpoints
-from trainers import distribution, program
+from trainers import distribution, program, terminal
 
 
 class Keeper:
@@ -91,10 +91,10 @@ class Keeper:
 
     def stop(self, reason, status):
         """The `program.StopError` that says what is saved and how to go on."""
+        go_on = terminal.command("trainers.train", f"--run={self._run.path}", "--resume")
         saved = "nothing" if self._saved is None else f"step {self._saved:,}"
         return program.StopError(
-            f"stopped after step {self.step:,}: {reason}. Saved: {saved}. "
-            f"To go on: python -m trainers.train --resume --run={self._run.path}",
+            f"stopped after step {self.step:,}: {reason}. Saved: {saved}. To go on: {go_on}",
             status,
         )
 

@@ -1,11 +1,12 @@
 """Prepares a dataset that its user brings: `python -m trainers.prepare --help`."""
 
 import os
+import sys
 
 from absl import flags
 
 from seatbelt_tf import checks, datasets
-from trainers import program
+from trainers import common_flags, program, terminal
 
 DESCRIPTION = """
 Turns files that you have downloaded into a TFDS dataset that trainers.train can use. Needed for
@@ -25,7 +26,7 @@ MANUAL = ("chairs", "faces3d")
 FLAGS = flags.FLAGS
 flags.DEFINE_string("dataset", None, f"One of {', '.join(MANUAL)}.")
 flags.DEFINE_string("manual_dir", None, "Directory that holds the files.")
-flags.DEFINE_string("data_dir", None, "TFDS data directory. Default: as TFDS has it.")
+common_flags.define_data_dir()
 
 
 def main():
@@ -39,6 +40,7 @@ def main():
     if datasets.info(FLAGS.dataset, FLAGS.data_dir).fingerprint is not None:
         datasets.check(FLAGS.dataset, FLAGS.data_dir)
         print(f"{FLAGS.dataset} is prepared already")
+        _suggest()
         return
     program.import_tensorflow()
     import tensorflow_datasets as tfds
@@ -46,7 +48,9 @@ def main():
     from seatbelt_tf.datasets.builders import BUILDERS
 
     builder = BUILDERS[FLAGS.dataset](data_dir=FLAGS.data_dir)
-    tfds.disable_progress_bar()
+    print(f"preparing {FLAGS.dataset}: some minutes …", flush=True)
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
     try:
         builder.download_and_prepare(
             download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
@@ -59,6 +63,12 @@ def main():
         + ", ".join(f"{split} {size:,}" for split, size in splits.items())
         + f" in {builder.data_dir}"
     )
+    _suggest()
+
+
+def _suggest():
+    place = [] if FLAGS.data_dir is None else [f"--data_dir={FLAGS.data_dir}"]
+    terminal.suggest(terminal.command("trainers.train", f"--dataset={FLAGS.dataset}", *place))
 
 
 if __name__ == "__main__":

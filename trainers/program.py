@@ -1,16 +1,28 @@
-"""What the programs share: flags, one-line errors with exit status 2, the progress line."""
+"""What the programs share: help, flags, one-line errors with an exit status, a quiet TensorFlow."""
 
+import contextlib
 import os
 import pathlib
 import sys
-import time
+import textwrap
 
 from absl import flags
 
-from trainers import interruption
+from trainers import interruption, terminal
 
 FLAGS = flags.FLAGS
-NOT_FINITE, CANNOT_WRITE, WORKER_LOST = 4, 5, 6
+SOME_FAILED, BAD_INPUT, FIRED, NOT_FINITE, CANNOT_WRITE, WORKER_LOST = range(1, 7)
+STATUSES = {
+    0: "done",
+    SOME_FAILED: "some models failed",
+    BAD_INPUT: "bad input",
+    FIRED: "a diagnostic fired, with --strict",
+    NOT_FINITE: "numbers not finite",
+    CANNOT_WRITE: "a file cannot be written (disk full)",
+    WORKER_LOST: "another worker was lost",
+    **{interruption.status(number): name for number, name in interruption.NAMES.items()},
+}
+_OF_ALL = (0, BAD_INPUT, CANNOT_WRITE, *map(interruption.status, interruption.NAMES))
 
 
 class StopError(Exception):
@@ -26,7 +38,7 @@ class StopError(Exception):
         self.status = status
 
 
-def start(main, description):
+def start(main, description, statuses=()):
     """Parses the command line and runs a program.
 
     Everything that can go wrong ends in one line on standard error and an exit status: 2 for bad
@@ -36,11 +48,15 @@ def start(main, description):
     Args:
         main: function without arguments.
         description: shown above the flags by --help.
+        statuses: those of `STATUSES` that this program may end with besides those of all.
     """
     program = f"python -m {pathlib.Path(sys.argv[0]).parent.name}.{pathlib.Path(sys.argv[0]).stem}"
     if any(argument in ("--help", "-h", "-help") for argument in sys.argv[1:]):
-        print(description.strip().replace("PROGRAM", program) + "\n\nFlags:")
-        print(_flag_help())
+        print(description.strip().replace("PROGRAM", program))
+        print("\nExit status:")
+        for status in sorted({*_OF_ALL, *statuses}):
+            print(f"  {status:3}  {STATUSES[status]}")
+        print(f"\nFlags:\n{_flag_help()}")
         return
     interruption.watch()
     try:
@@ -57,21 +73,37 @@ def start(main, description):
 
 
 def import_tensorflow(deterministic=False):
-    """Imports TensorFlow without the lines that its C++ part prints while it loads.
+    """Imports TensorFlow without the lines that its C++ part prints while it loads and later.
+
+    SEATBELT_VERBOSE=1, or TF_CPP_MIN_LOG_LEVEL at 0 or 1, shows them.
 
     Args:
         deterministic: whether operations must give the same bits every time (op determinism).
     """
-    sys.stderr.flush()
-    saved = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
+    with contextlib.nullcontext() if _is_verbose() else _standard_error_hidden():
         import tensorflow as tf
 
         if deterministic:
             tf.config.experimental.enable_op_determinism()
         tf.config.list_physical_devices()
+
+
+def _is_verbose():
+    level = os.environ.get("TF_CPP_MIN_LOG_LEVEL")
+    return os.environ.get("SEATBELT_VERBOSE") == "1" or level in ("0", "1")
+
+
+@contextlib.contextmanager
+def _standard_error_hidden():
+    """Turns the file descriptor away, since C++ knows nothing of `sys.stderr`."""
+    # Also for processes that this one starts; errors are still shown.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
     finally:
         os.dup2(saved, 2)
         os.close(saved)
@@ -85,9 +117,10 @@ def interrupted(number):
     )
 
 
-def fail(program, error, status=2):
+def fail(program, error, status=BAD_INPUT):
     """Ends the program with one line on standard error and an exit status."""
     message = " ".join(str(error).split())
+    terminal.end_line()
     print(f"{program}: {message}", file=sys.stderr)
     sys.exit(status)
 
@@ -97,41 +130,6 @@ def _flag_help():
     for flag in FLAGS.get_key_flags_for_module(sys.argv[0]):
         name = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}"
         default = "" if flag.default is None else f" (default: {flag.default_as_str})"
-        lines.append(f"  {name}\n      {flag.help}{default}")
+        text = textwrap.fill(f"{flag.help}{default}", 94, break_on_hyphens=False)
+        lines.append(f"  {name}\n{textwrap.indent(text, ' ' * 6)}")
     return "\n".join(lines)
-
-
-class Progress:
-    """A progress display: one line rewritten on a terminal, plain lines otherwise.
-
-    Args:
-        total: number of steps in all.
-        done: how many are done at the start.
-        unit: what is counted per second, "images" say.
-    """
-
-    def __init__(self, total, done, unit):
-        self._total, self._done, self._unit = total, done, unit
-        self._is_terminal = sys.stdout.isatty()
-        self._start = self._mark = time.monotonic()
-        self._first = self._marked = done
-
-    def update(self, step, items_per_step, message):
-        """Shows the state after `step` steps; returns items a second since the last update."""
-        now = time.monotonic()
-        rate = (step - self._marked) * items_per_step / max(now - self._mark, 1e-9)
-        left = (self._total - step) * (now - self._start) / max(step - self._first, 1)
-        self._mark, self._marked = now, step
-        line = (
-            f"step {step:,}/{self._total:,}  {rate:,.0f} {self._unit}/s  "
-            f"{int(left) // 60}:{int(left) % 60:02d} left  {message}"
-        )
-        if self._is_terminal:
-            print(f"\r\x1b[K{line}", end="\n" if step >= self._total else "", flush=True)
-        else:
-            print(line, flush=True)
-        return rate
-
-    def say(self, message):
-        """Prints a line of its own."""
-        print(f"\r\x1b[K{message}" if self._is_terminal else message, flush=True)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from seatbelt_tf import attacks, evaluation, figures, runs
-from trainers import training
+from trainers import events, terminal, training
 
 TEST_IMAGES = 4000
 ATTACKED_PAIRS = 3
@@ -20,25 +20,35 @@ def write(run, config, model):
         model: the trained `SeatbeltVAE`.
     """
     test = training.data(config["data"], "test", batch_size=training.EVALUATION_BATCH)
-    scores = training.validate(model, test.take(TEST_IMAGES // training.EVALUATION_BATCH))
+    batches = TEST_IMAGES // training.EVALUATION_BATCH
+    progress = terminal.Progress(batches, 0, "batches", "test", terminal.PAUSE)
+    scores = training.validate(model, test.take(batches), progress.update)
     runs.write_json(run.evaluation / "test.json", scores)
     print("test: " + ", ".join(f"{name} {value:,.1f}" for name, value in scores.items()))
     count = min(256, training.info(config["data"]).splits["test"])
     images = next(iter(training.data(config["data"], "test", batch_size=count, shuffle=True)))
-    pictures = {
-        "reconstructions": figures.reconstructions(
+    drawn = {
+        "reconstructions": lambda: figures.reconstructions(
             images[:24].numpy(), model(images[:24]).numpy(), title="Test images"
         ),
-        "prior_samples": figures.image_grid(model.sample(32).numpy(), title="Prior samples"),
-        "traversals": _traversals(model, images),
-        "training_curves": figures.training_curves(
+        "prior_samples": lambda: figures.image_grid(
+            model.sample(32).numpy(), title="Prior samples"
+        ),
+        "traversals": lambda: _traversals(model, images),
+        "training_curves": lambda: figures.training_curves(
             {name: np.array(column) for name, column in run.read_metrics().items()}
         ),
-        "latent_attack": _latent_attack(model, images),
+        "latent_attack": lambda: _latent_attack(model, images),
     }
-    for name, figure in pictures.items():
-        figures.save(figure, run.figures / f"{name}.png")
-    print(f"figures: {', '.join(str(run.figures / name) + '.png' for name in pictures)}")
+    paths = [
+        figures.save(draw(), run.figures / f"{name}.png")
+        for name, draw in terminal.shown(drawn.items(), "figure", None)
+    ]
+    print(f"figures: {', '.join(map(str, paths))}")
+    shown = events.Events(run.events)
+    steps = config["training"]["steps"]
+    shown.scalars(steps, {f"test/{name}": value for name, value in scores.items()})
+    shown.figures(steps, paths)
 
 
 def _traversals(model, images):

@@ -1,8 +1,7 @@
 """What is shown and kept of a training while it goes on: a line, a row of metrics.csv, events."""
 
-import tensorflow as tf
-
-from trainers import program
+from trainers import terminal
+from trainers.events import Events
 
 
 class Reporter:
@@ -10,23 +9,24 @@ class Reporter:
 
     Args:
         run: a `runs.Run`.
-        total: number of steps in all.
-        batch_size: images a step.
+        config: its configuration.
         step: how many steps are done at the start.
     """
 
-    def __init__(self, run, total, batch_size, step):
-        self._run, self._batch_size = run, batch_size
-        self._progress = program.Progress(total, step, "images")
-        self._events = tf.summary.create_file_writer(str(run.events))
+    def __init__(self, run, config, step):
+        options = config["training"]
+        self._run, self._batch_size = run, options["batch_size"]
+        self._progress = terminal.Progress(options["steps"], step, "images")
+        self._events = Events(run.events)
+        self._events.settings(config)
 
     def report(self, step, row):
         """Shows and keeps a row: dict of column to number or None."""
         rate = self._progress.update(step, self._batch_size, f"ELBO {row['elbo']:,.0f} nats")
         row = {**row, "images_per_second": round(rate, 1)}
         self._run.append_metrics({"step": step, **row})
-        with self._events.as_default(step):
-            for name, value in row.items():
-                if value is not None:
-                    tf.summary.scalar(name, value)
-        self._events.flush()
+        self._events.scalars(step, row)
+
+    def show(self, step, model, images):
+        """Keeps views of a model for TensorBoard: see `Events.views`."""
+        self._events.views(step, model, images)

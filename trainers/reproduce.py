@@ -1,14 +1,15 @@
 """Every figure and table of the paper by name: `python -m trainers.reproduce --help`."""
 
+import itertools
 import pathlib
+import shlex
 import sys
-import time
 from typing import NamedTuple
 
 from absl import flags
 
 from seatbelt_tf import checks, datasets
-from trainers import program
+from trainers import common_flags, program, terminal
 
 DESCRIPTION = """
 Repeats the paper's figures and tables: trains the models of a study, attacks and measures them, and
@@ -19,21 +20,21 @@ computed again. Any number of processes, on any machines that share the store, m
 experiment: no work is done twice, and what a killed one was doing is taken over.
 
 Examples:
-  PROGRAM --experiment=figure3 --scale=smoke       a minute, to see that it works
-  PROGRAM --experiment=figure5 --dry_run           what it takes
+  PROGRAM --experiment=figure3 --scale=smoke     a minute, to see that it works
+  PROGRAM --experiment=figure5 --dry_run         what it takes
   PROGRAM --experiment=figure5,figureD9 --workers=2
-  PROGRAM --experiment=table1 --data_dir=DIR       CIFAR-10, as TFDS has it
+  PROGRAM --experiment=table1 --data_dir=DIR     CIFAR-10, as TFDS has it
   PROGRAM --experiment=figure5 --executor=ray --store=/shared/studies
-  PROGRAM --experiment=all --finished              tables and figures of what is there
-
-Exit status: 0 done, 2 bad input, 5 a file cannot be written, 130 Ctrl-C, 143 SIGTERM.
+  PROGRAM --experiment=all --finished            tables of what is there
 """
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("experiment", None, "Names, or all; --list shows them.")
+flags.DEFINE_bool("list", False, "Name the experiments and stop.")
+flags.DEFINE_list("dataset", None, "One or more, in place of the experiment's own.")
+flags.DEFINE_alias("datasets", "dataset")
 flags.DEFINE_enum("scale", "cpu", ["smoke", "cpu", "paper"], "Size of models and attacks.")
-flags.DEFINE_list("datasets", None, "In place of the experiment's own.")
-flags.DEFINE_string("data_dir", None, "TFDS data directory. Default: as TFDS has it.")
+common_flags.define_data_dir()
 flags.DEFINE_string("store", "runs/studies", "Where models and measures are kept.")
 flags.DEFINE_string("results", "results/reproduction", "Where tables and figures go.")
 flags.DEFINE_integer("workers", 1, "Models worked on at once, each by a process of its own.")
@@ -45,7 +46,6 @@ flags.DEFINE_float("ray_cpus", 1.0, "Cores that a model takes on a Ray cluster."
 flags.DEFINE_float("ray_gpus", 0.0, "Accelerators that a model takes on a Ray cluster.")
 flags.DEFINE_bool("dry_run", False, "Print the plan with the estimated time; do nothing.")
 flags.DEFINE_bool("finished", False, "Compute nothing; write what can be from what is there.")
-flags.DEFINE_bool("list", False, "Name the experiments and stop.")
 
 # Measured on two cores, for estimates only: images trained and evaluations of an attack a second.
 IMAGES_PER_SECOND, EVALUATIONS_PER_SECOND = 1500, 1500
@@ -59,6 +59,7 @@ def main():
     if FLAGS.list:
         for name, experiment in experiments.EXPERIMENTS.items():
             print(f"{name:12}{experiment.title}")
+        terminal.suggest(_command("--experiment=figure3", "--scale=smoke"))
         return
     if not FLAGS.experiment:
         raise checks.invalid("experiment", "names, as --list shows them", FLAGS.experiment)
@@ -77,7 +78,7 @@ def main():
     for name in names:
         experiment = experiments.EXPERIMENTS[name]
         own = experiment.datasets if FLAGS.scale == "paper" else experiment.here
-        for dataset in FLAGS.datasets or own:
+        for dataset in FLAGS.dataset or own:
             if not FLAGS.finished:
                 datasets.check(dataset, FLAGS.data_dir)
             zoo = scales.Zoo(scale, dataset, FLAGS.data_dir)
@@ -91,12 +92,19 @@ def main():
             if further or not FLAGS.dry_run:
                 written += _reproduce([study._replace(cells=[*study.cells, *further])])
     if FLAGS.dry_run:
+        terminal.suggest(_command(*(word for word in sys.argv[1:] if "dry_run" not in word)))
         return
     if not written:
         raise checks.invalid("store", f"finished work of {', '.join(names)}", FLAGS.store)
     from trainers.studies import overview
 
-    overview.write(pathlib.Path(FLAGS.results) / FLAGS.scale)
+    directory = pathlib.Path(FLAGS.results) / FLAGS.scale
+    overview.write(directory)
+    terminal.suggest(f"cat {shlex.quote(str(directory / 'README.md'))}")
+
+
+def _command(*arguments):
+    return terminal.command("trainers.reproduce", *arguments)
 
 
 class _Study(NamedTuple):
@@ -168,13 +176,11 @@ def _make(left, done=None):
         return
     from trainers.studies import executor, ray_executor
 
-    started, count = time.monotonic(), 0
+    progress = terminal.Progress(len(left), 0, None, "model")
+    numbers = itertools.count(1)
 
     def report(cell):
-        nonlocal count
-        count += 1
-        seconds = (time.monotonic() - started) / count * (len(left) - count)
-        print(f"  {count}/{len(left)}  {_duration(seconds)} left  {cell.model.key}", flush=True)
+        progress.update(next(numbers), message=cell.model.key)
         if done is not None:
             done(cell)
 
@@ -249,4 +255,4 @@ def _duration(seconds):
 
 
 if __name__ == "__main__":
-    program.start(main, DESCRIPTION)
+    program.start(main, DESCRIPTION, [program.SOME_FAILED])

@@ -1,7 +1,6 @@
 """Trains a model and leaves a run directory: `python -m trainers.train --help`."""
 
 import contextlib
-import math
 import os
 import re
 import sys
@@ -11,31 +10,44 @@ from absl import flags
 
 from seatbelt_tf import checks, datasets, presets, runs
 from trainers import cluster as clusters
-from trainers import defence_flags, listing, machine, program, provenance, recipes
+from trainers import (
+    common_flags,
+    defence_flags,
+    listing,
+    machine,
+    program,
+    provenance,
+    recipes,
+    terminal,
+)
 
 DESCRIPTION = """
 Trains a Seatbelt-VAE (or another member of its family) and leaves a run directory: the model,
 checkpoints, metrics (CSV and TensorBoard), figures and a small latent attack to look at.
 
 Examples:
-  PROGRAM                                         about five minutes on two cores
-  PROGRAM --dataset=celeb_a                       the paper's CelebA setting
+  PROGRAM                                       about five minutes on two cores
+  PROGRAM --dataset=celeb_a                     the paper's CelebA setting
   PROGRAM --dataset=cifar10 --data_dir=DIR --batch_size=128 --steps=2000
-  PROGRAM --dataset=folder:photos                 your own images; subfolders are classes
-  PROGRAM --list_datasets                         what there is, and how to get it
-  PROGRAM --layers=1 --beta=1 --run=runs/vae      a plain VAE
-  PROGRAM --defence=adversarial --defence_radius=8      trained against attacks
-  PROGRAM --run=runs/vae --resume                 goes on where it was stopped
-  PROGRAM --strategy=mirrored                     on all devices of this machine
-  TF_CONFIG=… PROGRAM --strategy=multi_worker     on every machine (docs/scaling.md)
+  PROGRAM --dataset=folder:photos               your images; subfolders are classes
+  PROGRAM --list_datasets                       what there is, and how to get it
+  PROGRAM --run=runs/vae --layers=1 --beta=1    a plain VAE
+  PROGRAM --run=vae --resume                    goes on where it was stopped
+  PROGRAM --defence=adversarial --defence_radius=8        trained against attacks
+  PROGRAM --strategy=mirrored                   on all devices of this machine
+  TF_CONFIG=… PROGRAM --strategy=multi_worker   on several: docs/scaling.md
 
+`tensorboard --logdir=runs` shows runs while they go on, and compares them by their settings.
 Ctrl-C and SIGTERM finish the step, save it and say how to go on; a second one stops at once.
-Exit status: 0 done, 2 bad input, 4 numbers not finite, 5 a file cannot be written (disk full),
-6 another worker was lost, 130 Ctrl-C, 143 SIGTERM. After the last five the last good state is
-saved.
+Whatever stops a training, bad input aside, the last good state is saved.
 """
 
 FLAGS = flags.FLAGS
+flags.DEFINE_string(
+    "run",
+    None,
+    "Run directory. Default: runs/NAME, from the main options; with --resume also a name in runs/.",
+)
 flags.DEFINE_string("dataset", "sprites", f"One of {', '.join(datasets.names())}, folder:PATH.")
 flags.DEFINE_bool("list_datasets", False, "Describe the datasets and stop.")
 flags.DEFINE_enum(
@@ -61,9 +73,8 @@ flags.DEFINE_integer("epochs", None, "Passes over the training images, instead o
 flags.DEFINE_integer("batch_size", None, "Images a step. Default: from the preset.")
 flags.DEFINE_float("learning_rate", None, "Adam's, before cosine decay. Default: from the preset.")
 flags.DEFINE_integer("image_size", None, "Height and width. Default: the dataset's.")
-flags.DEFINE_integer("seed", 0, "Of weights, noise and order.")
-flags.DEFINE_string("run", None, "Run directory. Default: runs/NAME, from the main options.")
-flags.DEFINE_string("data_dir", None, "TFDS data directory. Default: as TFDS has it.")
+common_flags.define_seed()
+common_flags.define_data_dir()
 flags.DEFINE_integer("max_unreadable", 0, "Files of a folder that may be left out as unreadable.")
 flags.DEFINE_bool("resume", False, "Continue a run where its last checkpoint is.")
 flags.DEFINE_bool("overwrite", False, "Replace a run in the same place.")
@@ -235,7 +246,7 @@ def main():
     cluster = clusters.from_environment() if FLAGS.strategy == "multi_worker" else None
     is_chief = cluster is None or cluster.is_chief
     if FLAGS.resume and FLAGS.run is not None:
-        run = runs.Run(FLAGS.run)
+        run = common_flags.find_run(FLAGS.run)
         config = _resumed_configuration(run)
     else:
         config = configuration()
@@ -290,7 +301,8 @@ def _run(run, config, cluster):
     )
     if is_chief:
         _finish(run, config, model)
-        print(f"{run.path}: done in {math.ceil((time.monotonic() - started) / 60)} minutes")
+        print(f"{run.path}: done in {terminal.duration(time.monotonic() - started)}")
+        terminal.suggest(terminal.command("trainers.evaluate", f"--run={run.path}"))
 
 
 def _prepare(run, config, workers):
@@ -317,4 +329,4 @@ def _finish(run, config, model):
 
 
 if __name__ == "__main__":
-    program.start(main, DESCRIPTION)
+    program.start(main, DESCRIPTION, [program.NOT_FINITE, program.WORKER_LOST])

@@ -168,9 +168,10 @@ def _loop(run, config, strategy, model, plain, keeper):
     interval = max(total // REPORTS // STEPS_PER_CALL, 1) * STEPS_PER_CALL
     reporter = None
     if distribution.is_chief(strategy):
-        reporter = Reporter(run, total, batch_size, step)
-        validation = data(config["data"], "validation", batch_size=EVALUATION_BATCH)
-        validation = _held(validation.take(VALIDATION_IMAGES // EVALUATION_BATCH))
+        reporter = Reporter(run, config, step)
+        batches = data(config["data"], "validation", batch_size=EVALUATION_BATCH)
+        held = _held(batches.take(VALIDATION_IMAGES // EVALUATION_BATCH))
+        validation = tf.data.Dataset.from_tensor_slices(held).batch(EVALUATION_BATCH)
     with interruption.deferred(lambda: is_stopping.assign(1.0)) as pending:
         while step < total:
             count = min(STEPS_PER_CALL - step % STEPS_PER_CALL, total - step)
@@ -185,6 +186,8 @@ def _loop(run, config, strategy, model, plain, keeper):
                     distribution.copy(model, plain)
                     row = _report_row(model, plain, means, validation if is_validated else None)
                     reporter.report(step, row)
+                    if is_validated:
+                        reporter.show(step, plain, held[:EVALUATION_BATCH])
             if is_due or _is_due(step, total, REPORTS_A_CHECKPOINT * interval):
                 keeper.save()
             if is_stopped and step < total:
@@ -260,14 +263,23 @@ def _compiled_steps(strategy, model, xla, is_stopping):
     return steps
 
 
-def _held(images):
-    """The same batches out of memory. (Dataset.cache() warns when only its start is looked at.)"""
-    everything = np.concatenate(list(images.as_numpy_iterator()))
-    return tf.data.Dataset.from_tensor_slices(everything).batch(EVALUATION_BATCH)
+def _held(batches):
+    """All images of batches in memory. (Dataset.cache() warns when only its start is looked at.)"""
+    return np.concatenate(list(batches.as_numpy_iterator()))
 
 
-def validate(model, images):
-    """Mean ELBO, without penalty or free bits, and its parts over a dataset: dict of nats."""
-    scores = model.evaluate(images, verbose=0, return_dict=True)
+def validate(model, images, report=None):
+    """Mean ELBO, without penalty or free bits, and its parts over a dataset: dict of nats.
+
+    Args:
+        model: a compiled `SeatbeltVAE`.
+        images: a dataset of batches.
+        report: called with the number of batches that are done, if given.
+    """
+    callbacks = []
+    if report is not None:
+        done = keras.callbacks.LambdaCallback(on_test_batch_end=lambda last, **_: report(last + 1))
+        callbacks.append(done)
+    scores = model.evaluate(images, verbose=0, return_dict=True, callbacks=callbacks)
     model.reset_metrics()
     return {name: float(value) for name, value in scores.items()}

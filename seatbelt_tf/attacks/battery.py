@@ -8,6 +8,7 @@ a row an attack, which `pandas.read_csv` reads. What is there is never computed 
 import csv
 import hashlib
 import json
+import math
 import pathlib
 
 import numpy as np
@@ -120,12 +121,17 @@ class Battery:
         loaded = [tensors.load(path) for path, _ in self.parts() if path.exists()]
         return {name: np.concatenate([part[name] for part in loaded]) for name in loaded[0]}
 
-    def diagnose(self, records):
-        """All checks of `diagnostics`: list of `Diagnosis`."""
+    def diagnose(self, records, shown=iter):
+        """All checks of `diagnostics`: list of `Diagnosis`.
+
+        Args:
+            records: of `run`.
+            shown: what the two computations that take long are passed through, to show progress.
+        """
         checks = diagnostics.diagnose(result_of(records), records["weight"], records["pair"])
         function = self._attack.divergence_and_gradient(self.targets)
         checks += diagnostics.gradient_checks(function, self.images)
-        again = self._checked_again(records)
+        again = self._checked_again(records, shown)
         rows = again["rows"]
         loss, unattacked = records["loss"][rows], records["unattacked_divergence"][rows]
         return [
@@ -134,7 +140,7 @@ class Battery:
             diagnostics.first_order_gain(loss, again["first_order_loss"], unattacked),
         ]
 
-    def _checked_again(self, records):
+    def _checked_again(self, records, shown):
         """Δ of a random part of the attacks after going on, and after a first-order attack."""
         path = self.path / "checked_again.npz"
         tensors.set_aside_if_damaged(path)
@@ -142,21 +148,21 @@ class Battery:
             count = len(records["loss"])
             rng = np.random.default_rng(self.options["seed"])
             rows = np.sort(rng.choice(count, -(-count // CHECKED_EVERY), replace=False))
-            pairs = records["pair"][rows]
-            problem = (self.images[pairs], self.targets[pairs], records["weight"][rows])
-            first_order = Attack(
-                self.victim, **{**self.options, "optimizer": "adam", "restarts": 0}
-            )
-            arrays = {
-                "rows": rows,
-                "continued_loss": self._attack.continued_loss(
-                    *problem, records["adversarial"][rows]
-                ),
-                "first_order_loss": first_order(*problem).loss,
-            }
+            computations = self._computed_again({n: values[rows] for n, values in records.items()})
+            losses = {name: compute() for name, compute in shown(computations.items())}
             with runs.replacing(path) as temporary:
-                np.savez_compressed(temporary, **arrays)
+                np.savez_compressed(temporary, rows=rows, **losses)
         return tensors.load(path)
+
+    def _computed_again(self, records):
+        """What `_checked_again` computes, by name: functions without arguments."""
+        pairs = records["pair"]
+        problem = self.images[pairs], self.targets[pairs], records["weight"]
+        options = {**self.options, "optimizer": "adam", "restarts": 0}
+        return {
+            "continued_loss": lambda: self._attack.continued_loss(*problem, records["adversarial"]),
+            "first_order_loss": lambda: Attack(self.victim, **options)(*problem).loss,
+        }
 
 
 def result_of(records):
@@ -170,17 +176,19 @@ def summarise(records):
     Returns:
         attacks and the share of each status; of those with a finite loss: mean_loss (Δ averaged
         over λ, as in the paper's figures: at large λ it is the unattacked divergence),
-        median_divergence_ratio (to d = 0), mean_closed_share, mean_target_loss, mean_evaluations.
+        median_divergence_ratio (to d = 0), mean_closed_share (of pairs with a gap; NaN without
+        any), mean_target_loss, mean_evaluations.
     """
     attacks, statuses = len(records["loss"]), records["status"]
     is_finite = np.isfinite(records["loss"])
     records = {name: values[is_finite] for name, values in records.items()}
     unattacked = np.maximum(np.abs(records["unattacked_divergence"]), 1e-12)
+    closed = records["closed_share"][np.isfinite(records["closed_share"])]
     return {
         "attacks": attacks,
         "mean_loss": float(np.mean(records["loss"])),
         "median_divergence_ratio": float(np.median(records["divergence"] / unattacked)),
-        "mean_closed_share": float(np.nanmean(records["closed_share"])),
+        "mean_closed_share": float(np.mean(closed)) if len(closed) else math.nan,
         "mean_target_loss": float(np.mean(records["target_loss"])),
         "mean_evaluations": float(np.mean(records["evaluations"])),
         **{f"share_{status.name.lower()}": float(np.mean(statuses == status)) for status in Status},

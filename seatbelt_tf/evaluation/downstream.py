@@ -81,7 +81,17 @@ def latent_attack(model, images, targets, max_evaluations=150):
     ).adversarial
 
 
-def evaluate(model, train, test, *, attacked=200, attack=latent_attack, steps=1000, seed=0):
+def evaluate(
+    model,
+    train,
+    test,
+    *,
+    attacked=200,
+    attack=latent_attack,
+    steps=1000,
+    seed=0,
+    shown=lambda items, _: items,
+):
     """Trains the classifiers, attacks test images through the model and counts what is right.
 
     Args:
@@ -92,6 +102,8 @@ def evaluate(model, train, test, *, attacked=200, attack=latent_attack, steps=10
         attack: (model, images, targets) -> attacked images.
         steps: training steps of each classifier, of 256 images: 14 epochs of 18,000 images.
         seed: of the classifiers' weights and order, of the attacked images and their targets.
+        shown: (batches, task) -> batches: what every training's batches are passed through, to
+            show progress.
 
     Returns:
         `Downstream`.
@@ -118,7 +130,7 @@ def evaluate(model, train, test, *, attacked=200, attack=latent_attack, steps=10
     for seen, tasks in ((in_batches, TASKS[:2]), (latents, TASKS[2:])):
         features, *tested = (seen(model, x) for x in (images, test_images, adversarial))
         for task in tasks:
-            predict = _train(task, features, labels, classes, steps, seed)
+            predict = _train(task, features, labels, classes, steps, seed, shown)
             clean, after = map(predict, tested)
             correct[task] = clean == test_labels
             attacked_correct[task] = after == test_labels[rows]
@@ -146,7 +158,7 @@ def latents(model, images):
     )
 
 
-def _train(task, features, labels, classes, steps, seed):
+def _train(task, features, labels, classes, steps, seed, shown):
     """Trains a classifier: -> a function from features to classes (M,)."""
     centre, spread = features.mean(axis=0), features.std(axis=0)
     # Units and pixels that hardly vary must not be blown up: an attack may move them.
@@ -165,7 +177,7 @@ def _train(task, features, labels, classes, steps, seed):
     rng = np.random.default_rng(seed)
     epochs = -(-steps * BATCH_SIZE // len(labels))
     order = np.concatenate([rng.permutation(len(labels)) for _ in range(epochs)])
-    for batch in order[: steps * BATCH_SIZE].reshape(steps, BATCH_SIZE):
+    for batch in shown(order[: steps * BATCH_SIZE].reshape(steps, BATCH_SIZE), task):
         network.train_on_batch(standardised(features[batch]), labels[batch])
     return lambda values: in_batches(
         lambda part: tf.argmax(network(standardised(part)), axis=1), values

@@ -5,6 +5,7 @@ import csv
 import html.parser
 import io
 import json
+import re
 import shutil
 
 import pytest
@@ -42,6 +43,8 @@ def test_a_run_becomes_one_page_and_nothing_is_computed_twice(trained, tmp_path)
     result = run_program("evaluate", f"--run={run}", *SMALL, directory=tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
+    for part in ("clean quality", "noise", "overlap", "latent_kl", "output: checks"):
+        assert re.search(rf"^{part} (\d+)/\1  .*took \d+:\d\d", result.stdout, re.MULTILINE)
     report = json.loads((run / "evaluation" / "report.json").read_text())
     titles = [section["title"] for section in report["sections"]]
     assert titles[:4] == ["Clean quality", "Under attack", "Attack: latent_kl", "Attack: output"]
@@ -64,7 +67,7 @@ def test_a_run_becomes_one_page_and_nothing_is_computed_twice(trained, tmp_path)
     arrays = {path: time for path, time in _files(run).items() if path.suffix == ".npz"}
     again = run_program("evaluate", f"--run={run}", *SMALL, directory=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert "…" not in again.stdout
+    assert "took" not in again.stdout
     assert arrays == {path: time for path, time in _files(run).items() if path.suffix == ".npz"}
 
 

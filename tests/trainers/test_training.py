@@ -32,7 +32,7 @@ _SCRIPT = """
 import os, resource, signal, sys
 import numpy as np
 from seatbelt_tf import runs
-from trainers import program
+from trainers import program, terminal
 
 directory, how, last_step = sys.argv[1], sys.argv[2], int(sys.argv[3])
 del sys.argv[1:]
@@ -58,11 +58,11 @@ def main():
 
     training.VALIDATION_IMAGES = 200
     training.REPORTS_A_CHECKPOINT = 2
-    run, update = runs.Run(directory), program.Progress.update
+    run, update = runs.Run(directory), terminal.Progress.update
     def update_or_stop(self, step, *others):
         stop(step)
         return update(self, step, *others)
-    program.Progress.update = update_or_stop
+    terminal.Progress.update = update_or_stop
     if how == "NaN":
         objective = SeatbeltVAE._objective
         SeatbeltVAE._objective = lambda self, *a, **k: spoil(self, objective(self, *a, **k))
@@ -104,7 +104,8 @@ def test_a_run_that_is_stopped_in_every_way_ends_like_an_undisturbed_one(whole, 
     result = _train(run, "full disk", 30)
     assert result.returncode == 5
     assert "going on from step 20" in result.stdout
-    assert "Saved: step 20. To go on: python -m trainers.train --resume" in result.stderr
+    assert "Saved: step 20. To go on: " in result.stderr
+    assert result.stderr.endswith(f" -m trainers.train --run={run.path} --resume\n")
     assert result.stderr.count("\n") == 1
 
     result = _train(run, "SIGTERM", 30)

@@ -16,7 +16,7 @@ from seatbelt_tf.evaluation import (
     noisy_log_likelihood,
     stddev_norms,
 )
-from trainers import training
+from trainers import terminal, training
 from trainers.studies import cells
 
 NOISY_IMAGES = 200
@@ -60,7 +60,6 @@ def kept(run, name, settings, fields, compute):
         return {field: arrays[field] for field in fields}
 
     for _ in runs.unfinished([path]):
-        print(f"{name} …", flush=True)
         cells.keep(path, chosen)
     return tensors.load(path)
 
@@ -72,7 +71,9 @@ def clean(subject, count):
 
     def compute():
         test = training.data(subject.data, "test", batch_size=training.EVALUATION_BATCH)
-        return training.validate(subject.model, test.take(-(-count // training.EVALUATION_BATCH)))
+        batches = -(-count // training.EVALUATION_BATCH)
+        progress = terminal.Progress(batches, 0, "batches", "clean quality", terminal.PAUSE)
+        return training.validate(subject.model, test.take(batches), progress.update)
 
     return kept(subject.run, "clean", {"images": count}, fields, compute)
 
@@ -86,7 +87,7 @@ def noise(subject, count, seed):
         images, _ = load_images(subject.data, "test", count)
         return {
             name: noisy_log_likelihood(subject.model, images, scale, seed)
-            for name, scale in scales.items()
+            for name, scale in terminal.shown(scales.items(), "noise", "scales")
         }
 
     return kept(subject.run, "noise", {"images": count, "seed": seed}, list(scales), compute)
@@ -98,7 +99,12 @@ def overlap(subject, count):
 
     def compute():
         images, _ = load_images(subject.data, "test", count)
-        return dict(zip(fields, stddev_norms(subject.model, images), strict=True))
+        batches = np.array_split(images, -(-len(images) // training.EVALUATION_BATCH))
+        norms = [
+            stddev_norms(subject.model, batch)
+            for batch in terminal.shown(batches, "overlap", "batches")
+        ]
+        return dict(zip(fields, map(np.concatenate, zip(*norms, strict=True)), strict=True))
 
     return kept(subject.run, "overlap", {"images": count}, fields, compute)
 
@@ -135,6 +141,7 @@ def classifiers(subject, attacked, max_evaluations, seed):
     others = ("rows", "target_rows", "distortion_norm")
 
     def attack(*arguments):
+        print(f"attacking {attacked} images …", flush=True)
         return downstream.latent_attack(*arguments, max_evaluations=max_evaluations)
 
     def compute():
@@ -145,6 +152,7 @@ def classifiers(subject, attacked, max_evaluations, seed):
             attacked=attacked,
             attack=attack,
             seed=seed,
+            shown=lambda batches, task: terminal.shown(batches, task, "batches"),
         )
         return {
             **{f"clean_{task}": values for task, values in found.correct.items()},

@@ -181,7 +181,8 @@ def check_none_failed(store, failed):
     """Raises `program.StopError` if there are failed cells, each said in a few words."""
     if failed:
         logs = pathlib.Path(store) / "logs"
-        raise program.StopError(f"failed: {', '.join(failed)}: see above and {logs}", 1)
+        message = f"failed: {', '.join(failed)}: see above and {logs}"
+        raise program.StopError(message, program.SOME_FAILED)
 
 
 def training_seconds(run):

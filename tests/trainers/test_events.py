@@ -1,0 +1,123 @@
+"""What TensorBoard finds in a run's events, read by TensorBoard's own code."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from tensorboard.backend.event_processing import (
+    data_provider,
+    event_accumulator,
+    plugin_event_multiplexer,
+)
+from tensorboard.context import RequestContext
+from tensorboard.plugins import base_plugin
+from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
+
+from seatbelt_tf import runs
+from trainers import events, training
+
+
+@pytest.fixture(scope="module")
+def run(trained):
+    return runs.Run(trained.directory / "run")
+
+
+@pytest.fixture(scope="module")
+def found(run):
+    """Everything in the run's event files."""
+    limits = dict.fromkeys((event_accumulator.TENSORS, event_accumulator.IMAGES), 0)
+    accumulator = event_accumulator.EventAccumulator(str(run.events), limits)
+    return accumulator.Reload()
+
+
+def _tensor(found, tag):
+    """The last tensor of a tag."""
+    event = found.Tensors(tag)[-1]
+    return event.step, tf.make_ndarray(event.tensor_proto)
+
+
+def _image(found, tag):
+    """The last image of a tag: (H, W) or (H, W, 3) levels."""
+    _, (_width, _height, png) = _tensor(found, tag)
+    return np.asarray(Image.open(io.BytesIO(png)))
+
+
+def _validation_images(run):
+    batches = training.data(
+        run.config()["data"], "validation", batch_size=training.EVALUATION_BATCH
+    )
+    return next(iter(batches)).numpy()
+
+
+def test_scalars_are_those_of_the_metrics_and_of_the_test(run, found):
+    for name, column in run.read_metrics().items():
+        if name != "step" and np.isfinite(column).all():
+            values = [tf.make_ndarray(event.tensor_proto) for event in found.Tensors(name)]
+            np.testing.assert_allclose(values, column, rtol=1e-6)
+    scores = json.loads((run.evaluation / "test.json").read_text())
+    for name, value in scores.items():
+        assert _tensor(found, f"test/{name}")[1] == pytest.approx(value, rel=1e-6)
+
+
+def test_reconstructions_lie_below_the_validation_images(run, found):
+    images = _validation_images(run)[: events.SHOWN]
+    sheet = _image(found, "reconstructions").astype(float) / 127.5 - 1
+    size = images.shape[1]
+    assert sheet.shape == (2 * size, events.SHOWN * size)
+    rows = np.stack([images, run.load_model()(images).numpy()])[..., 0]
+    for row, of_row in enumerate(rows):
+        for column, image in enumerate(of_row):
+            tile = sheet[row * size : (row + 1) * size, column * size : (column + 1) * size]
+            # A level is 1/127.5.
+            np.testing.assert_allclose(tile, np.clip(image, -1, 1), atol=0.01)
+
+
+def test_traversals_name_their_units(found):
+    _, text = _tensor(found, "traversed units")
+    units = text.item().decode().split(", ")
+    assert all(unit.startswith(("z1[", "z2[")) for unit in units)
+    assert _image(found, "traversals").shape == (len(units) * 64, len(events.PLACES) * 64)
+
+
+def test_histograms_are_of_the_posteriors_widths_by_layer(run, found):
+    images = _validation_images(run)[: events.MEASURED]
+    for layer, (_, stddev) in enumerate(run.load_model().encode(images), 1):
+        step, buckets = _tensor(found, f"stddev_norm/layer_{layer}")
+        norms = np.sqrt(np.sum(np.square(stddev, dtype=np.float64), axis=1))
+        assert step == run.config()["training"]["steps"]
+        assert buckets[:, 2].sum() == len(norms)
+        np.testing.assert_allclose(
+            [buckets[0, 0], buckets[-1, 1]], [norms.min(), norms.max()], rtol=1e-4
+        )
+
+
+def test_the_figures_are_there_at_the_end(run, found):
+    for path in run.figures.glob("*.png"):
+        drawn = np.asarray(Image.open(path).convert("RGB"))
+        np.testing.assert_array_equal(_image(found, f"figures/{path.stem}"), drawn)
+    assert (run.figures / "latent_attack.png").exists()
+
+
+def test_runs_are_compared_by_their_settings(run, tmp_path):
+    other = run.config()
+    other["model"] |= {"beta": 1.0, "defences": {"input_noise": {"noise": 0.1}}}
+    shown = events.Events(tmp_path / "other" / "events")
+    shown.settings(other)
+    shown.scalars(20, {"elbo": -3.0})
+    (tmp_path / "this").symlink_to(run.path)
+
+    multiplexer = plugin_event_multiplexer.EventMultiplexer()
+    multiplexer.AddRunsFromDirectory(str(tmp_path)).Reload()
+    provider = data_provider.MultiplexerDataProvider(multiplexer, str(tmp_path))
+    context = backend_context.Context(base_plugin.TBContext(data_provider=provider))
+    metadata = context.hparams_metadata(RequestContext(), "")
+    experiment = context.experiment_from_metadata(RequestContext(), "", True, metadata, [])
+    assert "elbo" in {metric.name.tag for metric in experiment.metric_infos}
+    request = api_pb2.ListSessionGroupsRequest(
+        allowed_statuses=[api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_RUNNING], slice_size=10
+    )
+    groups = list_session_groups.Handler(RequestContext(), context, "", request).run()
+    assert {group.hparams["beta"].number_value for group in groups.session_groups} == {6.0, 1.0}

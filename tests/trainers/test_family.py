@@ -1,0 +1,147 @@
+"""All programs are one family: the same flags, the same help, the same last line."""
+
+import re
+
+import pytest
+from programs import run_program
+
+from seatbelt_tf import runs
+from trainers import common_flags
+
+PROGRAMS = {
+    "train": "trainers",
+    "attack": "trainers",
+    "evaluate": "trainers",
+    "reproduce": "trainers",
+    "prepare": "trainers",
+    "saved_model": "export",
+}
+# What is worked on, how much is done, the seed, places; whatever only one program has lies between.
+ORDER = (
+    "run",
+    "experiment",
+    "dataset",
+    "objective",
+    "pairs",
+    "weights",
+    "max_evaluations",
+    "manual_dir",
+    "seed",
+    "data_dir",
+    "model_dir",
+)
+
+
+@pytest.fixture(scope="module")
+def helps(tmp_path_factory):
+    """What every program says to --help, without TensorFlow."""
+    directory = tmp_path_factory.mktemp("help")
+    found = {}
+    for name, package in PROGRAMS.items():
+        result = run_program(
+            name, "--help", directory=directory, without_tensorflow=True, package=package
+        )
+        assert (result.returncode, result.stderr) == (0, "")
+        found[name] = result.stdout
+    return found
+
+
+def _flags(text):
+    """Flags in their order with their meanings, each without a default that programs differ in."""
+    pairs = re.findall(r"^  --(?:\[no\])?(\w+)\n((?:      .*\n)+)", text + "\n", re.MULTILINE)
+    return {
+        name: re.sub(r"\(default:.*\)|Default: .*", "", " ".join(meaning.split())).strip()
+        for name, meaning in pairs
+    }
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_help_has_description_examples_exit_statuses_and_defaults(name, helps):
+    text = helps[name]
+    description, rest = text.split("\n\nExamples:\n", 1)
+    assert len(description) > 80
+    assert f"  python -m {PROGRAMS[name]}.{name}" in rest
+    statuses = rest.partition("\n\nExit status:\n")[2].partition("\n\n")[0]
+    assert {"    0  done", "    2  bad input", "  130  Ctrl-C"} <= set(statuses.splitlines())
+    assert "Flags:\n  --" in rest
+    assert all(len(line) <= 100 for line in text.splitlines())
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_examples_name_flags_that_exist(name, helps):
+    examples = helps[name].partition("\n\nExamples:\n")[2].partition("\n\n")[0]
+    used = {used.removeprefix("no") for used in re.findall(r"--(\w+)", examples)}
+    assert used
+    assert used <= {flag.removeprefix("no") for flag in _flags(helps[name])}
+
+
+def test_common_flags_come_in_one_order(helps):
+    for name, text in helps.items():
+        common = [flag for flag in _flags(text) if flag in ORDER]
+        assert common == sorted(common, key=ORDER.index), name
+
+
+def test_flags_of_one_name_have_one_meaning(helps):
+    # A training makes its run, and takes one dataset of all.
+    its_own = {("train", "run"), ("train", "dataset"), ("prepare", "dataset")}
+    meanings = {}
+    for name, text in helps.items():
+        for flag, meaning in _flags(text).items():
+            if (name, flag) not in its_own:
+                assert meanings.setdefault(flag, meaning) == meaning, flag
+    assert len(meanings) > 60
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A working directory with runs."""
+    for name in ("runs/sprites", "runs/trials/deep", "elsewhere/vae"):
+        runs.Run(tmp_path / name).create({"model": {}})
+    (tmp_path / "runs" / "vae").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("sprites", "runs/sprites"),
+        ("runs/sprites", "runs/sprites"),
+        ("trials/deep", "runs/trials/deep"),
+        ("elsewhere/vae", "elsewhere/vae"),
+        ("runs", "runs"),
+    ],
+)
+def test_a_run_is_found_by_directory_or_by_name(given, found, place):
+    assert str(common_flags.find_run(given).path) == found
+    assert common_flags.find_run(str(place / found)).path == place / found
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("sprite", "did you mean 'runs/sprites'"),
+        ("runs/spirtes", "did you mean 'runs/sprites'"),
+        ("trials/dep", "did you mean 'runs/trials/deep'"),
+        ("elsewhere/vea", "did you mean 'elsewhere/vae'"),
+        ("nowhere/x", "no config.json"),
+        ("", "--run=NAME"),
+        (None, "--run=NAME"),
+    ],
+)
+def test_a_name_that_fits_none_is_refused_with_the_nearest(given, hint, place):
+    with pytest.raises(ValueError, match=re.escape(hint)):
+        common_flags.find_run(given)
+
+
+def test_the_programs_lead_from_one_to_the_next(trained):
+    last = trained.result.stdout.splitlines()[-1]
+    assert re.fullmatch(r"next: \S+ -m trainers\.evaluate --run=run", last)
+
+
+def test_tensorflow_speaks_when_asked(trained, monkeypatch):
+    arguments = ("--run=run", "--pairs=2", "--weights=2", "--max_evaluations=2")
+    monkeypatch.setenv("SEATBELT_VERBOSE", "1")
+    result = run_program("attack", *arguments, directory=trained.directory)
+    assert result.returncode == 0
+    assert "oneDNN" in result.stderr or "cpu_feature_guard" in result.stderr

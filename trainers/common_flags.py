@@ -1,0 +1,59 @@
+"""Flags that several programs have: one name, one meaning, and one place that says so."""
+
+import difflib
+import pathlib
+
+from absl import flags
+
+from seatbelt_tf import checks, runs
+
+FLAGS = flags.FLAGS
+# They are the calling program's own, for --help.
+flags.disclaim_key_flags()
+RUNS = pathlib.Path("runs")
+
+
+def define_run():
+    """Defines --run, in the program that calls this."""
+    flags.DEFINE_string("run", None, "Run directory of a trained model, or its name in runs/.")
+
+
+def define_seed():
+    """Defines --seed, in the program that calls this."""
+    flags.DEFINE_integer("seed", 0, "Of everything that is random.")
+
+
+def define_data_dir(default="as TFDS has it"):
+    """Defines --data_dir, in the program that calls this.
+
+    Args:
+        default: what is taken without it, in words.
+    """
+    flags.DEFINE_string("data_dir", None, f"TFDS data directory. Default: {default}.")
+
+
+def find_run(name):
+    """The `runs.Run` that --run names: a directory as given, or below runs/.
+
+    Args:
+        name: the flag's value.
+
+    Raises:
+        ValueError: it is empty or there is no such directory; the message has the nearest name.
+    """
+    expected = "a directory made by trainers.train or its name in runs/, --run=NAME"
+    if not name:
+        raise checks.invalid("run", expected, repr(name))
+    given = pathlib.Path(name)
+    places = given, RUNS / given
+    for path in places:
+        if path.is_dir():
+            return runs.Run(path)
+    known = {
+        file.parent.name: str(file.parent)
+        for place in places
+        for file in sorted(place.parent.glob("*/config.json"))
+    }
+    near = difflib.get_close_matches(given.name, known, n=1)
+    hint = f"did you mean {known[near[0]]!r}?" if near else "no config.json"
+    raise checks.invalid("run", f"{expected} ({hint})", repr(name))

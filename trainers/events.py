@@ -1,0 +1,115 @@
+"""What TensorBoard shows of a run: `tensorboard --logdir=runs` compares all that are there.
+
+SCALARS      the columns of metrics.csv, and test/… at the end
+IMAGES       reconstructions and traversals at each validation, the figures at the end
+HISTOGRAMS   stddev_norm/layer_i: ‖σ_i(x)‖₂ of validation images (figure 2 of the paper)
+HPARAMS      every setting of the model, the data and the training, a row a run
+"""
+
+import numpy as np
+import tensorflow as tf
+from tensorboard.plugins.hparams import summary_v2 as hparams
+
+from seatbelt_tf import evaluation
+
+SHOWN = 8
+MEASURED = 200
+UNITS = 6
+PLACES = (-2, -1, 0, 1, 2)
+
+
+class Events:
+    """Writes a run's events; resumed, it goes on in a file of its own.
+
+    Args:
+        directory: of the event files.
+    """
+
+    def __init__(self, directory):
+        self._writer = tf.summary.create_file_writer(str(directory))
+
+    def settings(self, config):
+        """The hyperparameters, by which TensorBoard's HPARAMS page compares runs.
+
+        Args:
+            config: the run's configuration.
+        """
+        with self._writer.as_default(0):
+            hparams.hparams(flatten(config))
+        self._writer.flush()
+
+    def scalars(self, step, row):
+        """Numbers of a step: dict of name to number, or None for one that is not known."""
+        with self._writer.as_default(step):
+            for name, value in row.items():
+                if value is not None:
+                    tf.summary.scalar(name, value)
+        self._writer.flush()
+
+    def views(self, step, model, images):
+        """What the model makes of images at a step.
+
+        Args:
+            step: training steps so far.
+            model: a `SeatbeltVAE`.
+            images: (M, H, W, C) in [-1, 1].
+        """
+        images = images[:MEASURED]
+        pairs = np.stack([images[:SHOWN], model(images[:SHOWN]).numpy()])
+        traversals, names = evaluation.traverse(model, images, UNITS, PLACES)
+        norms = evaluation.stddev_norms(model, images)
+        with self._writer.as_default(step):
+            note = "Validation images, and below each its reconstruction."
+            tf.summary.image("reconstructions", _sheet(pairs), description=note)
+            note = f"One unit a row, from {PLACES[0]} to {PLACES[-1]} standard deviations."
+            tf.summary.image("traversals", _sheet(traversals), description=note)
+            tf.summary.text("traversed units", ", ".join(names))
+            for layer, values in enumerate(norms, 1):
+                tf.summary.histogram(f"stddev_norm/layer_{layer}", values)
+        self._writer.flush()
+
+    def figures(self, step, paths):
+        """PNG files, each under its name.
+
+        Args:
+            step: training steps so far.
+            paths: of the files.
+        """
+        with self._writer.as_default(step):
+            for path in paths:
+                pixels = tf.io.decode_png(path.read_bytes(), channels=3)
+                tf.summary.image(f"figures/{path.stem}", pixels[None])
+        self._writer.flush()
+
+
+def flatten(config):
+    """The settings of a configuration as one flat dict of numbers, booleans and texts.
+
+    The parts "model", "data" and "training" are taken; what is nested below them has a name with a
+    slash, what is None or empty is left out, and lists are texts, as on the command line.
+    """
+    settings = {}
+
+    def add(name, value):
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                add(f"{name}/{key}", inner)
+        elif isinstance(value, list):
+            settings[name] = ",".join(map(str, value))
+        elif value is not None:
+            settings[name] = value
+
+    for name, value in config["training"].items():
+        add(name, value)
+    for name, value in config["model"].items():
+        add(name, value)
+    add("dataset", config["data"]["name"])
+    return settings
+
+
+def _sheet(images):
+    """(R, K, H, W, C) images in [-1, 1] -> uint8 (1, R H, K W, C), a row a row."""
+    rows, columns, height, width, channels = images.shape
+    pixels = np.rint((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8)
+    pixels = pixels.transpose(0, 2, 1, 3, 4)
+    return pixels.reshape(1, rows * height, columns * width, channels)

@@ -1,0 +1,116 @@
+"""What all programs print alike: progress with the time left, alarms, the next command."""
+
+import os
+import pathlib
+import shlex
+import shutil
+import sys
+import time
+
+# Seconds between the plain lines of work that is counted finely.
+PAUSE = 5.0
+_is_line_open = False
+
+
+class Progress:
+    """A progress display: one line rewritten on a terminal, plain lines otherwise.
+
+    Args:
+        total: number of steps in all.
+        done: how many are done at the start; nothing is shown at first if all are.
+        unit: what is counted per second, "images" say; None leaves the rate out.
+        name: what the steps are, the first word of the line.
+        pause: least seconds between two plain lines; the first and the last are always printed.
+    """
+
+    def __init__(self, total, done, unit, name="step", pause=0.0):
+        self._total, self._done, self._unit = total, done, unit
+        self._name, self._pause = name, pause
+        self._start = self._mark = self._shown = time.monotonic()
+        self._marked = done
+        if done < total:
+            self._show(done, [])
+
+    def update(self, step, items_per_step=1, message=""):
+        """Shows the state after `step` steps; returns items a second since the last update."""
+        now = time.monotonic()
+        rate = (step - self._marked) * items_per_step / max(now - self._mark, 1e-9)
+        self._mark, self._marked = now, step
+        elapsed, is_last = now - self._start, step >= self._total
+        if is_last or sys.stdout.isatty() or now - self._shown >= self._pause:
+            self._shown = now
+            left = (self._total - step) * elapsed / max(step - self._done, 1)
+            words = [] if self._unit is None else [f"{_number(rate)} {self._unit}/s"]
+            words.append(f"took {duration(elapsed)}" if is_last else f"{duration(left)} left")
+            self._show(step, [*words, message] if message else words)
+        return rate
+
+    def _show(self, step, words):
+        global _is_line_open
+        line = "  ".join([f"{self._name} {step:,}/{self._total:,}", *words])
+        if not sys.stdout.isatty():
+            print(line, flush=True)
+            return
+        # Lines that wrap could not be rewritten.
+        line = line[: shutil.get_terminal_size().columns - 1]
+        _is_line_open = step < self._total
+        print(f"\r\x1b[K{line}", end="" if _is_line_open else "\n", flush=True)
+
+
+def shown(items, name, unit):
+    """The items one after another, with a `Progress` of them.
+
+    Args:
+        items: an iterable.
+        name: see `Progress`.
+        unit: see `Progress`.
+
+    Yields:
+        Each item.
+    """
+    items = list(items)
+    progress = Progress(len(items), 0, unit, name, PAUSE)
+    for place, item in enumerate(items, 1):
+        yield item
+        progress.update(place)
+
+
+def end_line():
+    """Leaves a progress line that is being rewritten, so that what follows has its own."""
+    global _is_line_open
+    if _is_line_open:
+        print(flush=True)
+        _is_line_open = False
+
+
+def alarm(text):
+    """The text, red on a terminal unless NO_COLOR is set (no-color.org)."""
+    if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+        return f"\x1b[1;31m{text}\x1b[0m"
+    return text
+
+
+def command(module, *arguments):
+    """The shell command that runs a program with this Python, as its user may type it."""
+    python = sys.executable
+    if shutil.which("python") == python:
+        python = "python"
+    elif pathlib.Path(python).is_relative_to(pathlib.Path.cwd()):
+        python = os.path.relpath(python)
+    return shlex.join([python, "-m", module, *arguments])
+
+
+def suggest(line):
+    """Prints the command that makes sense next: the last line of a program."""
+    print(f"next: {line}")
+
+
+def duration(seconds):
+    """Seconds as m:ss or h:mm:ss."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def _number(rate):
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
