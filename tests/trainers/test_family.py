@@ -1,6 +1,7 @@
 """All programs are one family: the same flags, the same help, the same last line."""
 
 import re
+import shutil
 
 import pytest
 from programs import run_program
@@ -82,8 +83,9 @@ def test_common_flags_come_in_one_order(helps):
 
 
 def test_flags_of_one_name_have_one_meaning(helps):
-    # A training makes its run, and takes one dataset of all.
-    its_own = {("train", "run"), ("train", "dataset"), ("prepare", "dataset")}
+    # A training makes its run, takes one dataset of all, and counts the layers of which
+    # `attacks.attack` chooses.
+    its_own = {("train", name) for name in ("run", "dataset", "layers")} | {("prepare", "dataset")}
     meanings = {}
     for name, text in helps.items():
         for flag, meaning in _flags(text).items():
@@ -139,9 +141,10 @@ def test_the_programs_lead_from_one_to_the_next(trained):
     assert re.fullmatch(r"next: \S+ -m trainers\.evaluate --run=run", last)
 
 
-def test_tensorflow_speaks_when_asked(trained, monkeypatch):
+def test_tensorflow_speaks_when_asked(trained, tmp_path, monkeypatch):
+    shutil.copytree(trained.directory / "run", tmp_path / "run")
     arguments = ("--run=run", "--pairs=2", "--weights=2", "--max_evaluations=2")
     monkeypatch.setenv("SEATBELT_VERBOSE", "1")
-    result = run_program("attack", *arguments, directory=trained.directory)
+    result = run_program("attack", *arguments, directory=tmp_path)
     assert result.returncode == 0
     assert "oneDNN" in result.stderr or "cpu_feature_guard" in result.stderr
