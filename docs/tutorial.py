@@ -93,7 +93,7 @@ for name, model in models.items():
 # %% Look before you count: one pair, three λ. Columns: input, its reconstruction, attacked input,
 # what the model makes of it, the distortion, target, the target's reconstruction.
 for name, model in models.items():
-    rows = np.linspace(0, WEIGHTS - 1, 3).round().astype(int)
+    rows = np.clip(WEIGHTS // 2 + np.array([-2, 0, 2]), 0, WEIGHTS - 1)
     adversarial = results[name].adversarial[rows]
     panel = figures.attack_panel(
         inputs[pair[rows]],

@@ -1,10 +1,12 @@
 """All programs are one family: the same flags, the same help, the same last line."""
 
+import os
 import re
-import shutil
+import subprocess
+import sys
 
 import pytest
-from programs import run_program
+from programs import ROOT, run_program
 
 from seatbelt_tf import runs
 from trainers import common_flags
@@ -141,10 +143,24 @@ def test_the_programs_lead_from_one_to_the_next(trained):
     assert re.fullmatch(r"next: \S+ -m trainers\.evaluate --run=run", last)
 
 
-def test_tensorflow_speaks_when_asked(trained, tmp_path, monkeypatch):
-    shutil.copytree(trained.directory / "run", tmp_path / "run")
-    arguments = ("--run=run", "--pairs=2", "--weights=2", "--max_evaluations=2")
-    monkeypatch.setenv("SEATBELT_VERBOSE", "1")
-    result = run_program("attack", *arguments, directory=tmp_path)
-    assert result.returncode == 0
-    assert "oneDNN" in result.stderr or "cpu_feature_guard" in result.stderr
+@pytest.mark.parametrize(
+    ("variables", "is_quiet"),
+    [
+        ({}, True),
+        ({"TF_CPP_MIN_LOG_LEVEL": "3"}, True),
+        ({"SEATBELT_VERBOSE": "1"}, False),
+        ({"TF_CPP_MIN_LOG_LEVEL": "0"}, False),
+    ],
+)
+def test_tensorflow_is_quiet_unless_asked(variables, is_quiet):
+    code = (
+        "from trainers import program; program.import_tensorflow(); "
+        "import tensorflow as tf; tf.zeros(1) + 1"
+    )
+    names = ("SEATBELT_VERBOSE", "TF_CPP_MIN_LOG_LEVEL")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    environment |= {"PYTHONPATH": str(ROOT), **variables}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, check=True
+    )
+    assert (result.stderr == b"") == is_quiet
