@@ -9,20 +9,15 @@ import os
 import pathlib
 import shutil
 
-from seatbelt_tf import checks
+from seatbelt_tf import checks, configuration
 
 _UNFINISHED = ".unfinished"
-
-
-def can_be_served(config):
-    """Whether a model of a run's configuration is one that `export` serves."""
-    return "mcmc" not in config["model"].get("defences", {})
 
 
 def check_run(run):
     """Raises ValueError unless a run, `runs.Run`, is trained and its model one that is served."""
     run.check_trained()
-    if not can_be_served(run.config()):
+    if not configuration.can_be_served(run.config()):
         raise checks.invalid(
             "run", "a model without the defence 'mcmc', which is not served", repr(str(run.path))
         )

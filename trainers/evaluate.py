@@ -6,8 +6,7 @@ import time
 
 from absl import flags
 
-from export import publish
-from seatbelt_tf import datasets, presets
+from seatbelt_tf import configuration, datasets, presets
 from trainers import battery_flags, common_flags, machine, program, provenance, terminal
 
 DESCRIPTION = """
@@ -76,7 +75,7 @@ def main():
     for sentence in headline:
         print(f"  {sentence}")
     print(f"  {run.evaluation}: {', '.join(names)}")
-    if publish.can_be_served(config):
+    if configuration.can_be_served(config):
         model_dir = f"--model_dir=models/{run.path.resolve().name}"
         terminal.suggest(terminal.command("export.saved_model", f"--run={run.path}", model_dir))
 

@@ -82,11 +82,15 @@ def _table(directory):
 
 
 def _measures(directory):
-    """Every measured array but the times, by file."""
+    """Every measured array but the times, by model and measure.
+
+    Files are also named by a hash of model.keras, in which Keras writes the time.
+    """
     found = {}
     for path in (directory / "runs/studies").rglob("evaluation/*.npz"):
         arrays = tensors.load(path)
-        name = str(path.relative_to(directory))
+        name = path.parts[-3], path.stem.split("-")[0]
+        assert name not in found
         found[name] = {key: value for key, value in arrays.items() if key != "seconds"}
     return found
 
