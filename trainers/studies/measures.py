@@ -28,7 +28,7 @@ def clean(model, run, config, images):
     batches = tf.data.Dataset.from_tensor_slices(test).batch(training.EVALUATION_BATCH)
     found = training.validate(model, batches)
     rebuilt = in_batches(model, test)
-    found["squared_error"] = np.mean(np.sum(np.square(rebuilt - test), axis=(1, 2, 3)))
+    found["squared_error"] = _squared_error(rebuilt, test)
     metrics = run.read_metrics()
     return {
         **found,
@@ -77,7 +77,7 @@ def attack(
     return {
         **measured,
         **by_pair,
-        **_curves(records, blending),
+        **_curves(records, blending, np.isfinite(measured["attack_area"])),
         "fired": np.array([diagnosis.name for diagnosis in diagnoses if diagnosis.fired], str),
         **_panel(model, records, images, targets),
     }
@@ -124,13 +124,13 @@ def strongest(
         found.append(records)
     records = {name: np.concatenate([each[name] for each in found]) for name in found[0]}
     clean_images, _ = parts.load_images(config["data"], split, images)
-    error = np.sum(np.square(in_batches(model, clean_images) - clean_images), axis=(1, 2, 3))
+    measured = robustness.by_pair(records, blending)
     return {
-        **robustness.by_pair(records, blending),
+        **measured,
         **areas,
-        **_curves(records, blending),
+        **_curves(records, blending, np.isfinite(measured["attack_area"])),
         "slope": _slopes(model, records, ends[0]),
-        "squared_error": np.mean(error),
+        "squared_error": _squared_error(in_batches(model, clean_images), clean_images),
         "fired": np.array(sorted(fired), str),
     }
 
@@ -220,11 +220,15 @@ def hearts(pairs):
     )
 
 
-def _curves(records, blending):
-    """Distortion curves of all pairs, NaN for those without a gap."""
-    attacked, _ = distortion.areas(records, blending)
+def _squared_error(rebuilt, images):
+    """Mean over images of the squared L2 distance: -> ()."""
+    return np.mean(np.sum(np.square(rebuilt - images), axis=(1, 2, 3)))
+
+
+def _curves(records, blending, has_gap):
+    """Distortion curves of all pairs, NaN for those without a gap; has_gap: (P,) bool."""
     curves = np.full((2, len(blending), len(CURVE_NORMS)), np.nan)
-    curves[:, np.isfinite(attacked)] = distortion.curves(records, blending, CURVE_NORMS)
+    curves[:, has_gap] = distortion.curves(records, blending, CURVE_NORMS)
     return {
         "curve_norms": CURVE_NORMS,
         "attack_curves": curves[0],

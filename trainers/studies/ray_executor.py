@@ -53,7 +53,6 @@ def work_off(store, wanted, address, cpus, gpus, report):
         ValueError: there is no cluster at the address.
         program.StopError: interrupted, or cells failed; its message says where to look.
     """
-    failed = []
     import ray
 
     try:
@@ -66,7 +65,7 @@ def work_off(store, wanted, address, cpus, gpus, report):
     place = str(pathlib.Path(store).resolve())
     try:
         with interruption.deferred(lambda: None) as pending:
-            running = {task.remote(place, cell, cpus): cell for cell in wanted}
+            failed, running = [], {task.remote(place, cell, cpus): cell for cell in wanted}
             while running:
                 finished, _ = ray.wait(list(running), timeout=_POLL_SECONDS)
                 if pending.signal is not None:

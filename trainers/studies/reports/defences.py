@@ -47,16 +47,20 @@ def _short(name):
     return name.removeprefix("defence_").replace("_", " ")
 
 
+def _models(zoo, setting):
+    """The setting's models, one a seed."""
+    return [zoo.defended(setting, seed) for seed in zoo.scale.seeds]
+
+
 def _of(zoo, findings, setting, measure):
     """What was found of a setting by seed, of the finished ones."""
-    found = [findings.of(zoo.defended(setting, seed), measure) for seed in zoo.scale.seeds]
+    found = [findings.of(model, measure) for model in _models(zoo, setting)]
     return [each for each in found if each is not None]
 
 
 def _values(zoo, findings, setting, measure, name):
     """(S, P) values of a measure; None without any."""
-    rows = [found[name] for found in _of(zoo, findings, setting, measure)]
-    return np.stack(rows) if rows else None
+    return findings.over_seeds(_models(zoo, setting), measure, name)
 
 
 def _tuning(zoo, findings, chosen):
@@ -107,18 +111,7 @@ def _row(zoo, findings, setting):
         moved = None if shifts is None else shifts[:, place]
         row[f"farthest shift found within ‖d‖ = {radius:g}"] = words(*interval(moved))
     row["training, times the plain VAE's"] = number(_training_ratio(zoo, findings, setting))
-    row["checks that fired"] = (
-        ", ".join(
-            sorted(
-                {
-                    str(name)
-                    for found in _of(zoo, findings, setting, zoo.strongest(setting))
-                    for name in found["fired"]
-                }
-            )
-        )
-        or "none"
-    )
+    row["checks that fired"] = common.fired(findings, _models(zoo, setting), zoo.strongest(setting))
     return row
 
 
