@@ -45,11 +45,7 @@ SLOW = {
     "benchmarks.attack --runs runs/recipes/L4_beta6_fast runs/recipes/L1_d64_beta1_fast": (
         "--runs runs/sprites --pairs 1 --weights 2 --scipy 1 --max_evaluations 3"
     ),
-    "benchmarks.ancestors --run=runs/recipes/L4_beta6_fast": (
-        "--run=runs/sprites --pairs=1 --weights=2"
-    ),
     "benchmarks.faults --json=results/faults.json": "--only=poison",
-    "benchmarks.datasets --cifar10=DATA_DIR": "--one=sprites",
     "benchmarks.serving --json=results/serving.json": "--requests=1 --processes=1",
 }
 NOT_RUN = {
@@ -59,6 +55,8 @@ NOT_RUN = {
     ".venv/bin/pip install -q -e .[test]": "CI types it",
     ".venv/bin/pip install -q -e .[export]": "CI installs it as a part of .[test]",
     "pip install -e .[benchmarks]": "PyTorch is large",
+    "benchmarks.ancestors": "needs a trained model of several layers",
+    "benchmarks.datasets": "needs CIFAR-10",
     "benchmarks.recipes": "seven trainings of 384,000 images",
     "benchmarks.attack --runs runs/recipes/L4_beta6_fast --scaling "
     "--results=results/attack_scaling.json": "5,000 attacks",
