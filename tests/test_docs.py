@@ -1,6 +1,7 @@
 """What the guide in docs/ shows runs as it stands, and where it points to is there."""
 
 import ast
+import json
 import re
 import shutil
 
@@ -9,7 +10,7 @@ import pytest
 import tensorflow as tf
 from programs import ROOT, run_program
 
-from seatbelt_tf import SeatbeltVAE
+from seatbelt_tf import SeatbeltVAE, datasets
 from seatbelt_tf.attacks import objectives
 from seatbelt_tf.datasets import registry
 from seatbelt_tf.defences import base, settings
@@ -163,6 +164,24 @@ def test_the_edits_put_all_three_into_the_package(tmp_path):
         assert done.returncode == 0, done.stderr
     (records,) = (tmp_path / "run" / "attacks").glob("latent_mean-*/records.csv")
     assert len(records.read_text().splitlines()) == 1 + 2
+
+
+def _block(page, kind):
+    """The only code block of a kind in a page."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    (block,) = re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL)
+    return block
+
+
+def test_work_is_shared_between_processes_as_shown(tmp_path):
+    paths = [tmp_path / "a.npz", tmp_path / "b.npz"]
+    block = _block("durability.md", "python").replace("...", "values=np.arange(3)")
+    exec(block, {"np": np, "paths": paths})
+    assert [np.load(path)["values"].sum() for path in paths] == [3, 3]
+
+
+def test_the_recorded_preprocessing_that_is_shown_is_a_datasets():
+    assert json.loads(_block("datasets.md", "json")) == datasets.recipe("celeb_a")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
