@@ -31,13 +31,13 @@ def main():
     publish.check_run(run)
     publish.check_place(FLAGS.model_dir)
 
+    terminal.say(f"loading {run.path} and writing")
     program.import_tensorflow()
     from export import exporter, warmup
 
     def shown(requests):
         return terminal.shown(requests, "warm-up", "requests")
 
-    print("writing …", flush=True)
     version = exporter.export_run(run, FLAGS.model_dir, shown)
     print(f"{version}: loaded and run by TF Serving's loader")
     if not warmup.is_possible():

@@ -2,11 +2,20 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).parents[1]
+PROGRAMS = {
+    "train": "trainers",
+    "attack": "trainers",
+    "evaluate": "trainers",
+    "reproduce": "trainers",
+    "prepare": "trainers",
+    "saved_model": "export",
+}
 SMALL = ("--latent_dims=4,3", "--batch_size=16", "--steps=20", "--run=run")
 
 
@@ -45,3 +54,9 @@ def assert_refused(result, *words):
     assert result.stderr.startswith("python -m ")
     for word in words:
         assert word in result.stderr
+
+
+def flags_of(text):
+    """The flags of a --help in their order with their meanings."""
+    pairs = re.findall(r"^  --(?:\[no\])?(\w+)\n((?:      .*\n)+)", text + "\n", re.MULTILINE)
+    return {name: " ".join(meaning.split()) for name, meaning in pairs}

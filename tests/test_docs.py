@@ -1,5 +1,7 @@
 """What the guide in docs/ shows runs as it stands, and where it points to is there."""
 
+import ast
+import json
 import re
 import shutil
 
@@ -8,7 +10,7 @@ import pytest
 import tensorflow as tf
 from programs import ROOT, run_program
 
-from seatbelt_tf import SeatbeltVAE
+from seatbelt_tf import SeatbeltVAE, datasets
 from seatbelt_tf.attacks import objectives
 from seatbelt_tf.datasets import registry
 from seatbelt_tf.defences import base, settings
@@ -16,6 +18,13 @@ from seatbelt_tf.defences import base, settings
 # Batches here are as small as they can be.
 pytestmark = pytest.mark.filterwarnings("ignore:A batch of .* is too small")
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+SOURCES = sorted(
+    p for name in ("seatbelt_tf", "trainers", "export") for p in (ROOT / name).rglob("*.py")
+)
+RAISING = {
+    *("invalid", "ValueError", "OSError", "RuntimeError", "FloatingPointError"),
+    *("StopError", "stop", "ServingError", "warn"),
+}
 EXTENDING = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 
 
@@ -157,6 +166,24 @@ def test_the_edits_put_all_three_into_the_package(tmp_path):
     assert len(records.read_text().splitlines()) == 1 + 2
 
 
+def _block(page, kind):
+    """The only code block of a kind in a page."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    (block,) = re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL)
+    return block
+
+
+def test_work_is_shared_between_processes_as_shown(tmp_path):
+    paths = [tmp_path / "a.npz", tmp_path / "b.npz"]
+    block = _block("durability.md", "python").replace("...", "values=np.arange(3)")
+    exec(block, {"np": np, "paths": paths})
+    assert [np.load(path)["values"].sum() for path in paths] == [3, 3]
+
+
+def test_the_recorded_preprocessing_that_is_shown_is_a_datasets():
+    assert json.loads(_block("datasets.md", "json")) == datasets.recipe("celeb_a")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")
@@ -170,18 +197,39 @@ def test_every_page_is_in_the_index():
         assert page.name == "README.md" or f"({page.name})" in index
 
 
-def test_messages_of_the_troubleshooting_page_are_the_programs_own():
-    folders = ("seatbelt_tf", "trainers", "export")
-    source = "\n".join(p.read_text() for name in folders for p in (ROOT / name).rglob("*.py"))
+def _phrases():
+    """The pieces of messages that the troubleshooting page names."""
     page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     rows = [re.split(r"(?<!\\)\|", line) for line in page.splitlines() if line.startswith("| ")]
     cells = [" ".join(row[1:-2]) for row in rows if "absl" not in row[1]]
-    phrases = {
+    return {
         part.strip()
         for cell in cells
         for quoted in re.findall(r"`([^`]+)`", cell)
         for part in re.sub(r"^(warning|UserWarning|ServingError): ", "", quoted).split("…")
     }
-    strange = sorted(phrase for phrase in phrases if phrase not in source)
-    assert len(phrases) > 100
+
+
+def test_messages_of_the_troubleshooting_page_are_the_programs_own():
+    source = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)
+    strange = sorted(phrase for phrase in _phrases() if phrase not in source)
+    assert len(_phrases()) > 100
     assert not strange
+
+
+def _raised(path):
+    """The literal texts of several words in what a file raises or warns of: a list a message."""
+    for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        is_call = isinstance(call, ast.Call)
+        if is_call and getattr(call.func, "attr", getattr(call.func, "id", "")) in RAISING:
+            parts = [part for argument in call.args for part in ast.walk(argument)]
+            texts = [str(part.value) for part in parts if isinstance(part, ast.Constant)]
+            # The form of all messages, and single words, which are names.
+            yield [t for t in texts if re.search(r"\w \w", t) and t != "Invalid value for "]
+
+
+def test_the_troubleshooting_page_has_every_message():
+    known = [phrase for phrase in _phrases() if " " in phrase]
+    messages = [texts for path in SOURCES for texts in _raised(path) if texts]
+    assert len(messages) > 150
+    assert not [m for m in messages if not any(phrase in text for phrase in known for text in m)]

@@ -39,6 +39,7 @@ def main():
     config = run.config()
     layers = _layers(len(config["model"]["latent_dims"]))
 
+    terminal.say(f"loading {run.path}")
     program.import_tensorflow()
     from trainers import batteries
 

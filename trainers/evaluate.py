@@ -42,6 +42,7 @@ def main():
     data = {**config["data"], "data_dir": FLAGS.data_dir or config["data"]["data_dir"]}
     datasets.check(data["name"], data["data_dir"], max_unreadable=data.get("max_unreadable", 0))
 
+    terminal.say(f"loading {run.path}")
     program.import_tensorflow()
     from trainers import training
     from trainers.evaluation import output, parts, sections
@@ -64,6 +65,7 @@ def main():
     if classified is not None:
         told.append(sections.downstream(classified))
     headline = sections.headline(found, blending)
+    terminal.say("writing the report")
     names = output.write(
         run.evaluation,
         f"Robustness of {run.path.resolve().name}",

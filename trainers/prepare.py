@@ -42,13 +42,13 @@ def main():
         print(f"{FLAGS.dataset} is prepared already")
         _suggest()
         return
+    terminal.say(f"preparing {FLAGS.dataset}: some minutes")
     program.import_tensorflow()
     import tensorflow_datasets as tfds
 
     from seatbelt_tf.datasets.builders import BUILDERS
 
     builder = BUILDERS[FLAGS.dataset](data_dir=FLAGS.data_dir)
-    print(f"preparing {FLAGS.dataset}: some minutes …", flush=True)
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     try:

@@ -59,6 +59,7 @@ def _traversals(model, images):
 
 def _latent_attack(model, images):
     """The paper's figure 1 for a few pairs of test images."""
+    terminal.say(f"attacking {ATTACKED_PAIRS} test images")
     weights = np.tile(ATTACK_WEIGHTS, ATTACKED_PAIRS)
     inputs = np.repeat(images[:ATTACKED_PAIRS].numpy(), len(ATTACK_WEIGHTS), axis=0)
     targets = np.repeat(

@@ -27,6 +27,10 @@ class Reporter:
         self._run.append_metrics({"step": step, **row})
         self._events.scalars(step, row)
 
+    def tick(self, step):
+        """Shows that a training goes on, between two reports."""
+        self._progress.tick(step, self._batch_size)
+
     def show(self, step, model, images):
         """Keeps views of a model for TensorBoard: see `Events.views`."""
         self._events.views(step, model, images)

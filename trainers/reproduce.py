@@ -177,6 +177,7 @@ def _make(left, done=None):
         return
     from trainers.studies import executor, ray_executor
 
+    print(f"what trainings say: {FLAGS.store}/logs")
     progress = terminal.Progress(len(left), 0, None, "model")
     numbers = itertools.count(1)
 
@@ -203,6 +204,7 @@ def _write(study):
     """Writes tables, figures and record from what is finished: -> whether anything is."""
     from trainers import provenance
 
+    terminal.say(f"writing {study.name} on {study.zoo.dataset}")
     findings = _findings(study.cells)
     from trainers.studies import cells, reports
     from trainers.studies import study as writing

@@ -7,8 +7,8 @@ import shutil
 import sys
 import time
 
-# Seconds between the plain lines of work that is counted finely.
-PAUSE = 5.0
+# Seconds between the plain lines of work that is counted finely, and of work between its reports.
+PAUSE, SILENCE = 5.0, 30.0
 _is_line_open = False
 
 
@@ -27,22 +27,31 @@ class Progress:
         self._total, self._done, self._unit = total, done, unit
         self._name, self._pause = name, pause
         self._start = self._mark = self._shown = time.monotonic()
-        self._marked = done
+        self._marked, self._message = done, ""
         if done < total:
             self._show(done, [])
 
     def update(self, step, items_per_step=1, message=""):
         """Shows the state after `step` steps; returns items a second since the last update."""
+        self._message = message
+        rate = self._tell(step, items_per_step, self._pause)
+        self._mark, self._marked = time.monotonic(), step
+        return rate
+
+    def tick(self, step, items_per_step=1):
+        """Shows the state between two updates, which may be far apart, with the last message."""
+        self._tell(step, items_per_step, SILENCE)
+
+    def _tell(self, step, items_per_step, pause):
         now = time.monotonic()
         rate = (step - self._marked) * items_per_step / max(now - self._mark, 1e-9)
-        self._mark, self._marked = now, step
         elapsed, is_last = now - self._start, step >= self._total
-        if is_last or sys.stdout.isatty() or now - self._shown >= self._pause:
+        if is_last or sys.stdout.isatty() or now - self._shown >= pause:
             self._shown = now
             left = (self._total - step) * elapsed / max(step - self._done, 1)
             words = [] if self._unit is None else [f"{_number(rate)} {self._unit}/s"]
             words.append(f"took {duration(elapsed)}" if is_last else f"{duration(left)} left")
-            self._show(step, [*words, message] if message else words)
+            self._show(step, [*words, self._message] if self._message else words)
         return rate
 
     def _show(self, step, words):
@@ -73,6 +82,12 @@ def shown(items, name, unit):
     for place, item in enumerate(items, 1):
         yield item
         progress.update(place)
+
+
+def say(text):
+    """Says what is being done by a program that prints nothing while it does it."""
+    end_line()
+    print(f"{text} …", flush=True)
 
 
 def end_line():

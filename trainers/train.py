@@ -118,6 +118,8 @@ def configuration():
         ValueError: a flag is out of range or contradicts another.
     """
     limit = {"max_unreadable": FLAGS.max_unreadable}
+    if FLAGS.dataset.startswith("folder:"):
+        terminal.say("reading the folder")
     datasets.check(FLAGS.dataset, FLAGS.data_dir, **limit)
     info = datasets.info(FLAGS.dataset, FLAGS.data_dir, **limit)
     if len(info.shape) != 3:
@@ -284,6 +286,7 @@ def _run(run, config, cluster):
         cluster.wait(FLAGS.worker_timeout)
     if is_chief:
         _prepare(run, config, 1 if cluster is None else len(cluster.workers))
+        terminal.say("loading TensorFlow")
     program.import_tensorflow(deterministic=True)
     from trainers import distribution, training
 

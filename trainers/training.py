@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from seatbelt_tf import SeatbeltVAE, checks, datasets, guards
-from trainers import distribution, interruption, program
+from trainers import distribution, interruption, program, terminal
 from trainers.keeper import Keeper
 from trainers.reporter import Reporter
 
@@ -162,6 +162,8 @@ def _loop(run, config, strategy, model, plain, keeper):
             part=part,
         )
 
+    if distribution.is_chief(strategy):
+        terminal.say(f"reading {config['data']['name']} and compiling the training step")
     iterator = distribution.batches(strategy, images, batch_size)
     is_stopping = tf.Variable(0.0, trainable=False)
     train_steps = _compiled_steps(strategy, model, options["xla"], is_stopping)
@@ -188,6 +190,8 @@ def _loop(run, config, strategy, model, plain, keeper):
                     reporter.report(step, row)
                     if is_validated:
                         reporter.show(step, plain, held[:EVALUATION_BATCH])
+            elif reporter is not None:
+                reporter.tick(step)
             if is_due or _is_due(step, total, REPORTS_A_CHECKPOINT * interval):
                 keeper.save()
             if is_stopped and step < total:

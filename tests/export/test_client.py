@@ -4,6 +4,8 @@ import base64
 import json
 import os
 import re
+import shutil
+import subprocess
 import urllib.error
 import urllib.request
 
@@ -131,6 +133,17 @@ def test_the_readmes_call_works(grpc_address, capsys):
     assert "grpc://localhost:8500" in block
     exec(block.replace("grpc://localhost:8500", grpc_address), {})
     assert capsys.readouterr().out.startswith("(2, 12)\n-")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_readmes_request_without_the_client_works(rest_address, tmp_path):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"```sh\n([^`]*curl[^`]*)```", text)
+    assert "http://localhost:8501" in command
+    command = command.replace("http://localhost:8501", rest_address)
+    (tmp_path / "face.png").write_bytes(encode_image(np.zeros((32, 32), np.uint8)))
+    result = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, check=True)
+    assert set(json.loads(result.stdout)["predictions"][0]) > {"embedding"}
 
 
 @pytest.mark.parametrize("address", ["localhost:8500", "ftp://localhost", "grpc://", ""])

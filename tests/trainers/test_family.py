@@ -6,19 +6,11 @@ import subprocess
 import sys
 
 import pytest
-from programs import ROOT, run_program
+from programs import PROGRAMS, ROOT, flags_of
 
 from seatbelt_tf import runs
 from trainers import common_flags
 
-PROGRAMS = {
-    "train": "trainers",
-    "attack": "trainers",
-    "evaluate": "trainers",
-    "reproduce": "trainers",
-    "prepare": "trainers",
-    "saved_model": "export",
-}
 # What is worked on, how much is done, the seed, places; whatever only one program has lies between.
 ORDER = (
     "run",
@@ -35,26 +27,11 @@ ORDER = (
 )
 
 
-@pytest.fixture(scope="module")
-def helps(tmp_path_factory):
-    """What every program says to --help, without TensorFlow."""
-    directory = tmp_path_factory.mktemp("help")
-    found = {}
-    for name, package in PROGRAMS.items():
-        result = run_program(
-            name, "--help", directory=directory, without_tensorflow=True, package=package
-        )
-        assert (result.returncode, result.stderr) == (0, "")
-        found[name] = result.stdout
-    return found
-
-
 def _flags(text):
-    """Flags in their order with their meanings, each without a default that programs differ in."""
-    pairs = re.findall(r"^  --(?:\[no\])?(\w+)\n((?:      .*\n)+)", text + "\n", re.MULTILINE)
+    """`flags_of`, each without a default that programs differ in."""
     return {
-        name: re.sub(r"\(default:.*\)|Default: .*", "", " ".join(meaning.split())).strip()
-        for name, meaning in pairs
+        name: re.sub(r"\(default:.*\)|Default: .*", "", meaning).strip()
+        for name, meaning in flags_of(text).items()
     }
 
 
@@ -75,12 +52,12 @@ def test_examples_name_flags_that_exist(name, helps):
     examples = helps[name].partition("\n\nExamples:\n")[2].partition("\n\n")[0]
     used = {used.removeprefix("no") for used in re.findall(r"--(\w+)", examples)}
     assert used
-    assert used <= {flag.removeprefix("no") for flag in _flags(helps[name])}
+    assert used <= {flag.removeprefix("no") for flag in flags_of(helps[name])}
 
 
 def test_common_flags_come_in_one_order(helps):
     for name, text in helps.items():
-        common = [flag for flag in _flags(text) if flag in ORDER]
+        common = [flag for flag in flags_of(text) if flag in ORDER]
         assert common == sorted(common, key=ORDER.index), name
 
 

@@ -40,6 +40,23 @@ def test_plain_progress_says_rate_and_time_left_and_at_last_the_time_it_took(clo
     ]
 
 
+def test_between_distant_updates_a_line_shows_that_work_goes_on(clock, capsys):
+    progress = terminal.Progress(100, 0, "images")
+    clock[0] += 10
+    progress.update(10, 8, "ELBO -5 nats")
+    clock[0] += 10
+    progress.tick(15, 8)
+    clock[0] += 25
+    progress.tick(20, 8)
+    clock[0] += 5
+    # Of all 20 steps since the last update, in 40 seconds.
+    assert progress.update(30, 8, "ELBO -4 nats") == 4.0
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "step 20/100  2.3 images/s  3:00 left  ELBO -5 nats",
+        "step 30/100  4 images/s  1:56 left  ELBO -4 nats",
+    ]
+
+
 def test_finely_counted_work_prints_few_plain_lines(clock, capsys):
     for _ in terminal.shown(range(100), "noise", None):
         clock[0] += 0.125

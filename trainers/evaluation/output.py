@@ -137,7 +137,9 @@ def _html(directory, record, sections):
                 (page.noted(row.name, row.meaning), f"{row} {row.unit}".strip())
                 for row in section.rows
             ]
-            pieces.append(page.table("Measured, with 95 % intervals", ("what", "value"), rows))
+            has_interval = any(row.lower is not None for row in section.rows)
+            caption = "Measured, with 95 % intervals" if has_interval else "Measured"
+            pieces.append(page.table(caption, ("what", "value"), rows))
         if section.diagnoses:
             pieces.append(_checks(section))
         pieces += [

@@ -29,7 +29,8 @@ figcaption { color: #555; font-size: .9rem; }
 ul { padding-left: 1.2rem; }
 code { font-size: .85em; }
 @media (max-width: 34rem) { thead { display: none; } th, td { display: block; border: 0; }
-  td { padding: 0; } tr { display: block; padding: .3rem 0; border-bottom: 1px solid #ddd; } }
+  td { padding: 0; } tr { display: block; padding: .3rem 0; border-bottom: 1px solid #ddd; }
+  figure { overflow-x: auto; } figure img { max-width: none; width: 36rem; } }
 @media print { body { max-width: none; font-size: 11pt; padding: 0; }
   figure, tr { break-inside: avoid; } h2, h3, caption { break-after: avoid; } }
 """

@@ -141,10 +141,13 @@ def classifiers(subject, attacked, max_evaluations, seed):
     others = ("rows", "target_rows", "distortion_norm")
 
     def attack(*arguments):
-        print(f"attacking {attacked} images …", flush=True)
-        return downstream.latent_attack(*arguments, max_evaluations=max_evaluations)
+        terminal.say(f"attacking {attacked} images")
+        adversarial = downstream.latent_attack(*arguments, max_evaluations=max_evaluations)
+        terminal.say("reconstructing the images that classifiers see")
+        return adversarial
 
     def compute():
+        terminal.say("reading the images that classifiers see")
         found = downstream.evaluate(
             subject.model,
             load_images(subject.data, "train", TRAINING_IMAGES, with_labels=True),

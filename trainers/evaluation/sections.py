@@ -131,7 +131,8 @@ def attacks(found, blending):
             "loss",
             batteries.loss_curves(records),
             "Attack loss against the attack's weight",
-            "The attacks' Δ against λ, the price of a distortion.",
+            "The attacks' Δ against λ, the price of a distortion. An output attack's may be "
+            "below 0, off the foot of the logarithmic axis.",
         ),
     ]
     if "attack_area" in batteries.summarise(found[0].records, blending):

@@ -1,0 +1,185 @@
+"""Every command that the README and the guide show is one that works."""
+
+import configparser
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from programs import PROGRAMS, ROOT, flags_of
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+OURS = ("trainers.", "export.", "benchmarks.")
+# TF Serving's, TensorBoard's and Ray's; `--name=value` is the form of all.
+OTHERS_FLAGS = {"model_config_file", "enable_batching", "batching_parameters_file", "logdir"}
+OTHERS_FLAGS |= {"head", "name"}
+
+# The README's commands that are run, each with what makes it small; the slow ones in this order in
+# one directory.
+QUICK = {
+    "trainers.train --help": "",
+    "trainers.reproduce --list": "",
+    "trainers.reproduce --experiment=figure1": "--dry_run",
+    "trainers.reproduce --experiment=figure5 --dry_run": "",
+    "trainers.reproduce --experiment=all --workers=2 --data_dir=DATA_DIR": (
+        "--dataset=sprites --data_dir=. --dry_run"
+    ),
+}
+SLOW = {
+    "trainers.train --run=runs/sprites": "--steps=2 --batch_size=16 --latent_dims=4,3",
+    "trainers.attack --run=runs/sprites": "--pairs=2 --weights=3 --max_evaluations=3",
+    "trainers.evaluate --run=runs/sprites": (
+        "--pairs=2 --weights=3 --max_evaluations=3 --images=100"
+    ),
+    "export.saved_model --run=runs/sprites --model_dir=models/seatbelt": "",
+    "tensorboard --logdir=runs": "--inspect",
+    "benchmarks.train_step --json=results/train_step.json": "--batch_size=8 --rounds=1 --steps=1",
+    "benchmarks.train_step --precision=mixed_bfloat16 --json=results/train_step_bfloat16.json": (
+        "--batch_size=8 --rounds=1 --steps=1"
+    ),
+    "benchmarks.total_correlation --rows 1024 --json=results/total_correlation.json": (
+        "--rows 16 --units 2"
+    ),
+    "benchmarks.attack --runs runs/recipes/L4_beta6_fast runs/recipes/L1_d64_beta1_fast": (
+        "--runs runs/sprites --pairs 1 --weights 2 --scipy 1 --max_evaluations 3"
+    ),
+    "benchmarks.faults --json=results/faults.json": "--only=poison",
+    "benchmarks.serving --json=results/serving.json": "--requests=1 --processes=1",
+}
+NOT_RUN = {
+    "venv .venv": "CI types it",
+    "pytest -q": "CI types it",
+    ".venv/bin/pip install -q -e .": "CI installs the same with an extra",
+    ".venv/bin/pip install -q -e .[test]": "CI types it",
+    ".venv/bin/pip install -q -e .[export]": "CI installs it as a part of .[test]",
+    "pip install -e .[benchmarks]": "PyTorch is large",
+    "benchmarks.ancestors": "needs a trained model of several layers",
+    "benchmarks.datasets": "needs CIFAR-10",
+    "benchmarks.recipes": "seven trainings of 384,000 images",
+    "benchmarks.attack --runs runs/recipes/L4_beta6_fast --scaling "
+    "--results=results/attack_scaling.json": "5,000 attacks",
+    "docker run": "needs TF Serving; compared below with what the export suggests",
+    "echo": "a pipe into curl: tests/export/test_client.py runs it",
+    "curl": "tests/export/test_client.py runs it",
+}
+
+
+def _commands(page):
+    """The commands in a page's sh blocks and code spans: lists of words."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    lines += [span for span in _spans(text) if re.match(r"(\S*python3?|\S*pip|tensorboard) ", span)]
+    for line in lines:
+        lexer = shlex.shlex(line, posix=True, punctuation_chars="|&")
+        lexer.whitespace_split = True
+        words = []
+        for word in [*lexer, "&&"]:
+            if word not in ("&&", "|"):
+                words.append(word)
+            elif words:
+                yield words
+                words = []
+
+
+def _spans(text):
+    """The code spans of a page, each in one line."""
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
+
+
+def _key(words):
+    """A command as the tables above have it."""
+    is_module = "python" in words[0] and words[1] == "-m"
+    return " ".join(words[2:] if is_module else words)
+
+
+def _flags_in(texts):
+    return {flag for text in texts for flag in re.findall(r"(?<![\w-])--(\w+)", text)}
+
+
+@pytest.fixture(scope="module")
+def flags(helps):
+    """The flags of every program: dict of module to set of names."""
+    found = {f"{PROGRAMS[name]}.{name}": {*flags_of(text), "help"} for name, text in helps.items()}
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        names = re.findall(r'add_argument\(\s*"--(\w+)"', path.read_text(encoding="utf-8"))
+        found[f"benchmarks.{path.stem}"] = {*names, "help"}
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_programs_flags_and_extras_exist(page, flags):
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    for words in _commands(page):
+        module = _key(words).split()[0]
+        if module.startswith(OURS):
+            assert _flags_in(words) <= flags[module], words
+        elif "pip" in words[0]:
+            extras = re.findall(r"\[(\w+)\]", " ".join(words))
+            assert set(extras) <= set(setup["options.extras_require"]), words
+    known = OTHERS_FLAGS.union(*flags.values())
+    mentioned = _flags_in(_spans(page.read_text(encoding="utf-8")))
+    assert {flag.removeprefix("no") for flag in mentioned - known} <= known
+
+
+def test_every_command_of_the_readme_is_run_or_has_a_reason_not_to_be():
+    shown = {_key(words) for words in _commands(ROOT / "README.md")}
+    run = {*QUICK, *SLOW}
+    assert run <= shown
+    left = shown - run
+    assert all(key.startswith(tuple(NOT_RUN)) for key in left), left
+    assert all(any(key.startswith(known) for key in left) for known in NOT_RUN)
+
+
+def _run(key, small, directory):
+    """Runs a command of the README: what it prints."""
+    module, *words = key.split()
+    if module == "tensorboard":
+        module = "tensorboard.main"
+    result = subprocess.run(
+        [sys.executable, "-m", module, *words, *small.split()],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, f"{key}: {result.stderr}"
+    return result.stdout
+
+
+@pytest.mark.parametrize("key", QUICK)
+def test_commands_that_tell_run(key, tmp_path):
+    assert _run(key, QUICK[key], tmp_path)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("shown")
+    (directory / "results").mkdir()
+    return directory
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", SLOW)
+def test_commands_that_compute_run(key, place):
+    assert _run(key, SLOW[key], place)
+
+
+def test_the_server_is_started_as_the_export_suggests():
+    shown = [words for words in _commands(ROOT / "README.md") if words[0] == "docker"]
+    # In a process of its own: programs define their flags when they are imported.
+    code = "from pathlib import Path; from export import saved_model"
+    code += "; print(saved_model._docker(Path('$PWD/models/seatbelt')))"
+    suggested = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown == [shlex.split(suggested.stdout)]
