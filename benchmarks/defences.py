@@ -30,6 +30,7 @@ SETTINGS = {
     "lipschitz": {"lipschitz": {}},
     "lipschitz + adversarial": {"lipschitz": {}, "adversarial": {}},
     "mcmc": {"mcmc": {}},
+    "pca": {"pca": {}},
 }
 
 

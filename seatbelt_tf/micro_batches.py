@@ -16,7 +16,7 @@ def apply(network, inputs, parts):
     memory for M / parts rows.
 
     Args:
-        network: a built Keras model whose weights are all trainable.
+        network: a built Keras model that does not change its own weights.
         inputs: (M, …) float32, M a multiple of `parts`.
         parts: number of parts.
 
@@ -27,7 +27,7 @@ def apply(network, inputs, parts):
         return network(inputs, training=True)
 
     def compute(weights, part):
-        return network.stateless_call(weights, [], part, training=True)[0]
+        return network.stateless_call(weights, fixed, part, training=True)[0]
 
     def split(tensor):
         return tf.reshape(tensor, tf.concat([[parts, -1], tf.shape(tensor)[1:]], axis=0))
@@ -67,6 +67,7 @@ def apply(network, inputs, parts):
 
         return outputs, gradient
 
+    fixed = [tf.convert_to_tensor(variable.value) for variable in network.non_trainable_variables]
     weights = [tf.convert_to_tensor(variable.value) for variable in network.trainable_variables]
     outputs = whole(inputs, *weights)
     return tf.ensure_shape(outputs, (inputs.shape[0], *network.output_shape[1:]))

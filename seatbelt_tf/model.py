@@ -170,7 +170,7 @@ class SeatbeltVAE(keras.Model):
         )
         posterior_seeds, prior_seeds, head_seeds = others[0::3], others[1::3], others[2::3]
         self.encoder = defended.convolutional_encoder(self.image_shape, policy, encoder)
-        features = networks.filters_for(self.image_shape)[-1]
+        features = self.encoder.output_shape[-1]
         self.posterior_networks, self.posterior_heads = [], []
         self.prior_networks, self.prior_heads = [], []
         for layer, units in enumerate(self.latent_dims):
@@ -188,9 +188,8 @@ class SeatbeltVAE(keras.Model):
                     networks.GaussianHead(below, INITIAL_PRIOR_STDDEV, head_seeds[layer] + 1)
                 )
                 self.prior_heads[-1].build((None, width))
-            self.posterior_heads.append(
-                defended.GaussianHead(units, INITIAL_POSTERIOR_STDDEV, head_seeds[layer])
-            )
+            head = defended.GaussianHead if layer else defended.lowest_head
+            self.posterior_heads.append(head(units, INITIAL_POSTERIOR_STDDEV, head_seeds[layer]))
             self.posterior_heads[-1].build((None, width if layer else features))
         inputs = sum(self.latent_dims) if self.likelihood_from == "all" else self.latent_dims[0]
         self.decoder = defended.convolutional_decoder(inputs, self.image_shape, policy, decoder)
@@ -354,6 +353,21 @@ class SeatbeltVAE(keras.Model):
         """The standard deviation of p(x | z): likelihood_scale, unless a defence learns it."""
         return self._defences.scale(self.likelihood_scale)
 
+    def adapt(self, images):
+        """Gives the defences what they take from training images; `pca` needs it before training.
+
+        Args:
+            images: (N, H, W, C) in [-1, 1], as many as memory allows up to ten thousand or so.
+
+        Raises:
+            ValueError: see `pixels.check_images`, or fewer images than components.
+        """
+        self._defences.adapt(self, np.asarray(pixels.check_images(images, self.image_shape)))
+
+    def is_adapted(self):
+        """Whether the model may be trained: `adapt` was called, or no defence needs it."""
+        return self._defences.is_adapted()
+
     def fit(self, x=None, *args, **kwargs):
         """Trains the model on images: see `keras.Model.fit`.
 
@@ -371,6 +385,8 @@ class SeatbeltVAE(keras.Model):
                 a batch, pixels that are not finite or not in [-1, 1].
         """
         batch_size = self._check_data(x, kwargs.get("batch_size"), "x")
+        if not self.is_adapted():
+            raise checks.invalid("model", "adapt(images) called before fit", "not adapted")
         message = self.small_batch_warning(batch_size)
         if message:
             warnings.warn(message, stacklevel=2)

@@ -186,6 +186,11 @@ def _subpixel_transpose(inputs, kernel):
     return outputs, gradient
 
 
+def lowest_head(units, initial_stddev, seed):
+    """The head of q(z^1 | x), which sees the encoder's features alone."""
+    return GaussianHead(units, initial_stddev, seed)
+
+
 def conditional_mlp(input_dim, width, dtype, seed):
     """Two hidden layers with batch normalisation and leaky ReLU: (M, input_dim) -> (M, width)."""
     layers = []

@@ -19,6 +19,7 @@ REPORTS_A_VALIDATION = 5
 REPORTS_A_CHECKPOINT = 10
 CHECKPOINT_SECONDS = 60.0
 VALIDATION_IMAGES = 2000
+ADAPTATION_IMAGES = 10_000
 EVALUATION_BATCH = 200
 
 
@@ -79,6 +80,8 @@ def train(
     try:
         distribution.check_agreement(strategy, config)
         keeper.restore()
+        if not model.is_adapted():
+            model.adapt(_some_images(config["data"], ADAPTATION_IMAGES))
         if is_chief:
             run.truncate_metrics(keeper.step)
         _loop(run, config, strategy, model, plain, keeper)
@@ -116,6 +119,12 @@ def data(config, split, **options):
             "preprocessing", f"{recipe}, as this version has it", config["preprocessing"]
         )
     return datasets.load(config["name"], split, **place, **options)
+
+
+def _some_images(config, count):
+    """About `count` training images, the same every time: (N, H, W, C)."""
+    batches = data(config, "train", batch_size=EVALUATION_BATCH, shuffle=True, seed=0)
+    return np.concatenate([batch.numpy() for batch in batches.take(count // EVALUATION_BATCH)])
 
 
 def pairs(config, count, seed=0, split="test"):

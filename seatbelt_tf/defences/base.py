@@ -40,6 +40,13 @@ class Defence:
     def build(self, model):
         """Adds variables to the model."""
 
+    def adapt(self, model, images):
+        """Takes what it needs from training images, before training: (N, H, W, C)."""
+
+    def is_adapted(self):
+        """Whether `adapt` was called, or need not be."""
+        return True
+
     def shown(self, images, key):
         """What the encoder sees in training: (M, H, W, C) and a (2,) seed -> the same shape."""
         del key

@@ -36,14 +36,14 @@ class Lipschitz(Defence):
         """See `Defence.networks`."""
         del found
         constant = decoder_constant(model, self.bound, self.latent_scale)
+        head = functools.partial(
+            lipschitz_networks.LipschitzHead, scale=self.latent_scale, max_stddev=self.max_stddev
+        )
         return types.SimpleNamespace(
             convolutional_encoder=lipschitz_networks.convolutional_encoder,
             conditional_mlp=lipschitz_networks.conditional_mlp,
-            GaussianHead=functools.partial(
-                lipschitz_networks.LipschitzHead,
-                scale=self.latent_scale,
-                max_stddev=self.max_stddev,
-            ),
+            lowest_head=head,
+            GaussianHead=head,
             convolutional_decoder=functools.partial(
                 lipschitz_networks.convolutional_decoder, scale=constant
             ),

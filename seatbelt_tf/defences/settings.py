@@ -10,6 +10,7 @@ DEFAULTS = {
     "learned_scale": {},
     "lipschitz": {"bound": 1.0, "latent_scale": 0.4, "max_stddev": 1.0},
     "mcmc": {"chain_steps": 5, "leapfrog_steps": 5, "step_size": 0.1},
+    "pca": {},
     "smooth_encoder": {"radius": 4.0, "steps": 2, "weight": 1.0},
     "variance_floor": {"min_stddev": 0.1},
 }
@@ -80,6 +81,8 @@ def check(name, defences):
         return {}
     if not isinstance(defences, dict):
         raise checks.invalid(name, "a dict of names to options, or None", repr(defences))
+    if {"lipschitz", "pca"} <= set(defences):
+        raise checks.invalid(name, "lipschitz or pca: both replace the encoder", sorted(defences))
     return {defence: _options(defence, defences[defence]) for defence in sorted(defences)}
 
 

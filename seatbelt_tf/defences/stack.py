@@ -9,6 +9,7 @@ from seatbelt_tf.defences import (  # noqa: F401
     learned_scale,
     lipschitz,
     mcmc,
+    pca,
     smooth_encoder,
     variance_floor,
 )
@@ -36,6 +37,15 @@ class Defences:
         """See `Defence.build`."""
         for defence in self._all:
             defence.build(model)
+
+    def adapt(self, model, images):
+        """See `Defence.adapt`."""
+        for defence in self._all:
+            defence.adapt(model, images)
+
+    def is_adapted(self):
+        """See `Defence.is_adapted`."""
+        return all(defence.is_adapted() for defence in self._all)
 
     def posterior(self, posterior):
         """See `Defence.posterior`."""

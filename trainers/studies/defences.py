@@ -46,6 +46,10 @@ def _lipschitz(bound):
     return (("defence", "lipschitz"), ("defence_bound", bound))
 
 
+def _pca(latent_dims):
+    return (("defence", "pca"), ("latent_dims", str(latent_dims)))
+
+
 NONE = Setting("none")
 _BOTH = (
     ("defence", "adversarial,lipschitz"),
@@ -74,10 +78,15 @@ SETTINGS = (
     Setting("adversarial, target", _adversarial(4.0, "target_latent")),
     *(Setting("Lipschitz", _lipschitz(bound)) for bound in (1.0, 1.25, 1.5, 2.0)),
     Setting("Lipschitz + adversarial", _BOTH),
+    *(Setting("PCA", _pca(units)) for units in (64, 128, 256, 384)),
+    # Whether it is the units that help.
+    Setting("more units", (("latent_dims", "256"),)),
     Setting("MCMC", (("defence", "mcmc"), ("defence_chain_steps", 2)), is_random=True),
     Setting("TC + adversarial", _adversarial(4.0), beta=6.0),
     Setting("TC + hierarchy + adversarial", _adversarial(4.0), is_deep=True, beta=6.0),
     Setting("TC + hierarchy + Lipschitz", _lipschitz(1.5), is_deep=True, beta=6.0),
+    Setting("TC + PCA", _pca(256), beta=6.0),
+    Setting("TC + hierarchy + PCA", _pca("256,24,12,6"), is_deep=True, beta=6.0),
 )
 # For tests: one of each kind.
 FEW = (NONE, SETTINGS[1], Setting("Lipschitz", _lipschitz(1.0)))
