@@ -85,10 +85,11 @@ def maximum_damage(
     starts = checks.positive_integer("starts", starts)
     images = check_images(victim, images, bounds)
     radius = _radii(radius, len(images))
+    seed = checks.seed("seed", seed)
     noise = None if ancestors == "mean" else scoring.draw(victim, draws, seed + 1)
     measure = _reconstruction if damage == "reconstruction" else _latent
     search = Compiled(_search(victim, measure, noise, bounds, steps))
-    rng = np.random.default_rng(checks.seed("seed", seed))
+    rng = np.random.default_rng(seed)
     found = []
     for _ in range(starts):
         directions = rng.normal(size=images.shape).astype(np.float32)

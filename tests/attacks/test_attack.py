@@ -310,6 +310,7 @@ class NaNVictim(LinearVictim):
         ({"images": np.full((2, *SHAPE), 1.5, np.float32)}, "images"),
         ({"images": np.full((2, *SHAPE), np.nan, np.float32)}, "images"),
         ({"images": np.zeros((2, *SHAPE), np.uint8)}, "images.dtype"),
+        ({"images": np.zeros((0, *SHAPE), np.float32)}, "at least one image"),
         ({"targets": np.zeros((2, 5, 4, 1), np.float32)}, "targets.shape"),
         ({"targets": np.zeros((3, *SHAPE), np.float32)}, "one target an image"),
         ({"weights": np.ones(3)}, "one weight"),
@@ -323,6 +324,8 @@ class NaNVictim(LinearVictim):
         ({"bounds": (1.0, -1.0)}, "bounds"),
         ({"victim": NaNVictim()}, "finite posteriors"),
         ({"chunk_size": 0}, "chunk_size"),
+        ({"seed": 2**20}, "seed"),
+        ({"seed": "0", "ancestors": "sample"}, "seed"),
     ],
 )
 def test_bad_input_is_named(changes, message):
@@ -358,6 +361,12 @@ def test_models_and_adapters_have_all_that_an_attack_asks_for():
 
 def test_the_programs_know_every_objective():
     assert set(presets.ATTACK_OBJECTIVES) == set(objectives.names())
+
+
+def test_the_largest_seed_is_as_good_as_any():
+    images, targets = _pairs(2)
+    largest = attacks.attack(LinearVictim(), images, targets, np.ones(2), seed=2**20 - 1)
+    assert np.all(largest.divergence < largest.unattacked_divergence)
 
 
 def test_scoring_draws_are_those_of_the_seed():

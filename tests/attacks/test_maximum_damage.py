@@ -92,6 +92,7 @@ def test_more_starts_only_help_and_damage_is_what_the_model_shows():
         ({"steps": 0}, "steps"),
         ({"starts": 0}, "starts"),
         ({"bounds": (1.0, -1.0)}, "bounds"),
+        ({"seed": "0", "ancestors": "sample"}, "seed"),
     ],
 )
 def test_bad_input_is_named(changes, message):

@@ -1,5 +1,7 @@
 """Distortion curves with known areas, and intervals against theory."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -92,6 +94,15 @@ def test_bootstrap_intervals_cover_the_mean_about_as_often_as_they_say():
     assert lower < mean < upper
     assert mean == pytest.approx(samples[0].mean())
     assert intervals.bootstrap_interval([2.0]) == (2.0, 2.0, 2.0)
+
+
+def test_an_interval_of_many_values_takes_little_memory():
+    tracemalloc.start()
+    intervals.bootstrap_interval(np.arange(3000.0))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # All resamples at once, with their places, are half a gigabyte.
+    assert peak < 2e8
 
 
 @pytest.mark.parametrize(

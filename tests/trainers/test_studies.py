@@ -9,7 +9,9 @@ import pytest
 from programs import assert_refused, run_program
 
 from seatbelt_tf import runs
-from trainers.studies import cells, experiments, scales, study
+from seatbelt_tf.evaluation import downstream
+from trainers.evaluation import parts
+from trainers.studies import cells, experiments, measures, scales, study
 from trainers.studies import defences as trial
 from trainers.studies.reports import defences
 
@@ -169,6 +171,21 @@ def test_nothing_is_chosen_before_all_settings_are_tuned():
 def test_the_front_is_what_nothing_is_better_than():
     points = {"a": (1.0, 0.5), "b": (1.1, 0.6), "c": (1.2, 0.1), "d": (1.2, 0.2), "e": (0.9, 0.9)}
     assert defences.front(points) == ["e", "a", "c"]
+
+
+def test_classifiers_are_trained_for_as_long_as_the_scale_says(monkeypatch):
+    taken = []
+
+    def evaluate(*_, **options):
+        taken.append(options)
+        nothing = dict.fromkeys(downstream.TASKS)
+        return downstream.Downstream(nothing, nothing, None, None, None)
+
+    monkeypatch.setattr(downstream, "evaluate", evaluate)
+    monkeypatch.setattr(parts, "load_images", lambda *_, **__: None)
+    measure = scales.Zoo(scales.SCALES["smoke"], "cifar10", None).downstream()
+    measures.FUNCTIONS[measure.name](None, None, {"data": {}}, **dict(measure.options))
+    assert taken == [{"attacked": 10, "steps": 20}]
 
 
 BAD = {

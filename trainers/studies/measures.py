@@ -135,7 +135,7 @@ def strongest(
     }
 
 
-def damage(model, run, config, images, radii, starts, steps, ancestors):  # noqa: ARG001
+def damage(model, _run, config, images, radii, starts, steps, ancestors):
     """How far an untargeted attack moves reconstructions: (A, M) for the radii, and certificates.
 
     For a model with the defence "lipschitz": "certified", (A, M), whether no distortion of the
@@ -163,33 +163,33 @@ def damage(model, run, config, images, radii, starts, steps, ancestors):  # noqa
     return found
 
 
-def samples(model, run, config, count):  # noqa: ARG001
+def samples(model, _run, _config, count):
     """Images decoded from draws of the prior."""
     return {"samples": model.sample(count, seed=SEED).numpy()}
 
 
-def denoising(model, run, config, images, scales):  # noqa: ARG001
+def denoising(model, _run, config, images, scales):
     """log p(x | z), z ~ q(z | x + aε), of every image: (A, M) for the scales a."""
     test, _ = parts.load_images(config["data"], "test", images)
     values = [noise.noisy_log_likelihood(model, test, scale) for scale in scales]
     return {"scales": scales, "log_likelihood": np.stack(values)}
 
 
-def overlap(model, run, config, images):  # noqa: ARG001
+def overlap(model, _run, config, images):
     """‖σ(x)‖₂ of every image by layer, and divided by √d: at most 1 for a prior's width."""
     test, _ = parts.load_images(config["data"], "test", images)
     norms = noise.stddev_norms(model, test)
     return {f"layer_{layer}": values for layer, values in enumerate(norms)}
 
 
-def disentanglement(model, run, config, images):  # noqa: ARG001
+def disentanglement(model, _run, config, images):
     """MIG of the posterior means of all layers, from images with their factors."""
     test, factors = parts.load_images(config["data"], "test", images, with_labels=True)
     latents = classifiers.latents(model, test)
     return {"mig": mig.mutual_information_gap(latents, factors)}
 
 
-def downstream(model, run, config, attacked, labelled, steps):  # noqa: ARG001
+def downstream(model, _run, config, attacked, labelled, steps):
     """Which images classifiers get right, unattacked and attacked: `evaluation.downstream`."""
     train = parts.load_images(config["data"], "train", labelled, with_labels=True)
     found = classifiers.evaluate(
@@ -197,6 +197,7 @@ def downstream(model, run, config, attacked, labelled, steps):  # noqa: ARG001
         train,
         parts.load_images(config["data"], "test", labelled, with_labels=True),
         attacked=attacked,
+        steps=steps,
     )
     fields = {"rows": found.rows, "distortion_norm": found.distortion_norm}
     for task in classifiers.TASKS:
