@@ -52,6 +52,26 @@ def style(axes, ylabel, xlabel):
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def colour(index):
+    """The colour of the index-th thing drawn."""
+    return COLOURS[index % len(COLOURS)]
+
+
+def lines(axes, positions, curves):
+    """Lines of different looks with markers, 95 % intervals shaded.
+
+    Args:
+      axes: where to.
+      positions: (K,) numbers, ascending.
+      curves: dict of label to ((K,) means, (2, K) interval ends or None).
+    """
+    for index, (label, (mean, interval)) in enumerate(curves.items()):
+        style = LINE_STYLES[index // len(COLOURS) % len(LINE_STYLES)]
+        axes.plot(positions, mean, style, color=colour(index), marker="o", ms=3, label=label)
+        if interval is not None:
+            axes.fill_between(positions, *interval, color=colour(index), alpha=0.2, lw=0)
+
+
 def blank(size, **options):
     """An empty figure of that size in inches on an Agg canvas."""
     figure = Figure(figsize=size, dpi=DPI, facecolor="white", **options)

@@ -55,21 +55,22 @@ def attack(
     """A battery's measures by pair, its curves, its diagnostics and its best attacks."""
     ends = hearts(pairs) if hearts_only else batteries.pairs(config, None, pairs, SEED)
     images, targets = ends
-    options = {
-        "objective": objective,
-        "layers": layers,
-        "ancestors": ancestors,
-        "draws": 1 if ancestors == "fresh" else 4,
-        "max_evaluations": max_evaluations,
-        "restarts": 0,
-        "seed": SEED,
-    }
-    described = {**config, "data": {**config["data"], "hearts": hearts_only}}
-    attack_battery = batteries.open_battery(run, described, model, ends, weights, options)
-    records = attack_battery.run(lambda _: None)
-    blending = batteries.blending_shares(attack_battery)
+    battery, records, fired = _attacked(
+        model,
+        run,
+        config,
+        ends,
+        {"hearts": hearts_only},
+        weights,
+        objective=objective,
+        layers=layers,
+        ancestors=ancestors,
+        draws=1 if ancestors == "fresh" else 4,
+        max_evaluations=max_evaluations,
+        restarts=0,
+    )
+    blending = batteries.blending_shares(battery)
     measured = robustness.by_pair(records, blending)
-    diagnoses = attack_battery.diagnose(records)
     far = distances.distances(model, records["adversarial"], targets[records["pair"]])
     by_pair = {
         name: values.reshape(pairs, weights).mean(axis=1) for name, values in far._asdict().items()
@@ -78,7 +79,7 @@ def attack(
         **measured,
         **by_pair,
         **_curves(records, blending, np.isfinite(measured["attack_area"])),
-        "fired": np.array([diagnosis.name for diagnosis in diagnoses if diagnosis.fired], str),
+        "fired": np.array(fired, str),
         **_panel(model, records, images, targets),
     }
 
@@ -102,27 +103,33 @@ def strongest(
     moved a reconstruction, relative to its distortion's norm; "squared_error" of reconstructions.
     """
     ends = batteries.pairs(config, None, pairs, SEED, split)
-    described = {**config, "data": {**config["data"], "split": split}}
-    options = {
-        "layers": "all",
-        "ancestors": ancestors,
-        "draws": 4,
-        "max_evaluations": max_evaluations,
-        "restarts": restarts,
-        "seed": SEED,
-    }
-    found, areas, fired = [], {}, set()
+    found, fired = {}, set()
     for objective in objectives:
-        battery = batteries.open_battery(
-            run, described, model, ends, weights, {"objective": objective, **options}
+        battery, found[objective], names = _attacked(
+            model,
+            run,
+            config,
+            ends,
+            {"split": split},
+            weights,
+            objective=objective,
+            layers="all",
+            ancestors=ancestors,
+            draws=4,
+            max_evaluations=max_evaluations,
+            restarts=restarts,
         )
-        records = battery.run(lambda _: None)
-        blending = batteries.blending_shares(battery)
-        attacked, blended = distortion.areas(records, blending)
-        areas[f"area_{objective}"] = attacked - blended
-        fired |= {diagnosis.name for diagnosis in battery.diagnose(records) if diagnosis.fired}
-        found.append(records)
-    records = {name: np.concatenate([each[name] for each in found]) for name in found[0]}
+        fired.update(names)
+    # The same for all: their pairs and the draws that score them are.
+    blending = batteries.blending_shares(battery)
+    areas = {
+        f"area_{objective}": np.subtract(*distortion.areas(records, blending))
+        for objective, records in found.items()
+    }
+    records = {
+        name: np.concatenate([each[name] for each in found.values()])
+        for name in found[objectives[0]]
+    }
     clean_images, _ = parts.load_images(config["data"], split, images)
     measured = robustness.by_pair(records, blending)
     return {
@@ -133,6 +140,19 @@ def strongest(
         "squared_error": _squared_error(in_batches(model, clean_images), clean_images),
         "fired": np.array(sorted(fired), str),
     }
+
+
+def _attacked(model, run, config, ends, chosen, weights, **options):
+    """A battery worked off: (battery, its records, names of the diagnostics that fired).
+
+    `chosen` says how the pairs were chosen, and tells batteries on other pairs apart.
+    """
+    described = {**config, "data": {**config["data"], **chosen}}
+    options["seed"] = SEED
+    battery = batteries.open_battery(run, described, model, ends, weights, options)
+    records = battery.run(lambda _: None)
+    fired = [diagnosis.name for diagnosis in battery.diagnose(records) if diagnosis.fired]
+    return battery, records, fired
 
 
 def damage(model, _run, config, images, radii, starts, steps, ancestors):
