@@ -60,7 +60,7 @@ def connect(address, model="seatbelt", **options):
     if scheme in ("http", "https") and place:
         return RestClient(address, model, **options)
     raise ValueError(
-        f"Invalid value for address. Expected grpc://HOST:PORT or http://HOST:PORT. "
+        "Invalid value for address. Expected grpc://HOST:PORT or http://HOST:PORT. "
         f"Received: address={address!r}"
     )
 
