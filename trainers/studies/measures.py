@@ -196,7 +196,7 @@ def denoising(model, _run, config, images, scales):
 
 
 def overlap(model, _run, config, images):
-    """‖σ(x)‖₂ of every image by layer, and divided by √d: at most 1 for a prior's width."""
+    """‖σ(x)‖₂ of every image by layer: (M,) each."""
     test, _ = parts.load_images(config["data"], "test", images)
     norms = noise.stddev_norms(model, test)
     return {f"layer_{layer}": values for layer, values in enumerate(norms)}
