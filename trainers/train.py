@@ -234,10 +234,10 @@ def _resumed_configuration(run):
 def _check_implied(run, config):
     """Refuses flags that are in no configuration themselves, but decide what is."""
     model, training = config["model"], config["training"]
-    epoch = model["dataset_size"] // training["batch_size"]
+    epoch = (model.get("dataset_size") or 0) // training["batch_size"]
     for flag, started in (
         ("layers", len(model["latent_dims"])),
-        ("epochs", training["steps"] / epoch),
+        ("epochs", training["steps"] / max(epoch, 1)),
     ):
         if FLAGS[flag].present and FLAGS[flag].value != started:
             raise checks.invalid(
