@@ -65,9 +65,7 @@ def attack(
         objective=objective,
         layers=layers,
         ancestors=ancestors,
-        draws=1 if ancestors == "fresh" else 4,
         max_evaluations=max_evaluations,
-        restarts=0,
     )
     blending = batteries.blending_shares(battery)
     measured = robustness.by_pair(records, blending)
@@ -113,9 +111,7 @@ def strongest(
             {"split": split},
             weights,
             objective=objective,
-            layers="all",
             ancestors=ancestors,
-            draws=4,
             max_evaluations=max_evaluations,
             restarts=restarts,
         )
@@ -145,10 +141,12 @@ def strongest(
 def _attacked(model, run, config, ends, chosen, weights, **options):
     """A battery worked off: (battery, its records, names of the diagnostics that fired).
 
-    `chosen` says how the pairs were chosen, and tells batteries on other pairs apart.
+    `chosen` says how the pairs in `ends` were chosen, so that other pairs are another battery;
+    `options` are those of `attacks.attack`.
     """
     described = {**config, "data": {**config["data"], **chosen}}
-    options["seed"] = SEED
+    draws = 1 if options["ancestors"] == "fresh" else 4
+    options = {"layers": "all", "draws": draws, "restarts": 0, "seed": SEED, **options}
     battery = batteries.open_battery(run, described, model, ends, weights, options)
     records = battery.run(lambda _: None)
     fired = [diagnosis.name for diagnosis in battery.diagnose(records) if diagnosis.fired]
