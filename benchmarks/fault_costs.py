@@ -27,18 +27,18 @@ model.optimizer.build(model.trainable_variables)
 size = options["model"]["image_shape"][0]
 images = datasets.load("sprites", "train", batch_size=options["batch_size"], image_size=size,
                        seed=0, repeat=True, as_uint8=True)
-stop = tf.Variable(False)
-steps = training._compiled_steps(tf.distribute.get_strategy(), model, options["xla"], stop)
+strategy, never = tf.distribute.get_strategy(), tf.Variable(0.0)
+steps = training._compiled_steps(strategy, model, options["xla"], never)
 iterator = iter(images)
 times = []
 for _ in range(options["calls"] + 1):
     started = time.perf_counter()
-    steps(iterator, tf.constant(5))
+    steps(iterator, tf.constant(5), tf.constant(0.0))
     times.append((time.perf_counter() - started) / 5)
 from seatbelt_tf import tensors
 digest = tensors.digest({str(i): v.numpy() for i, v in enumerate(model.variables)})
 saving = []
-kept = keeper.Keeper(run, model, 0)
+kept = keeper.Keeper(run, model, 0, strategy)
 for step in range(3):
     started = time.perf_counter()
     kept._saved = None

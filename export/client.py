@@ -60,7 +60,7 @@ def connect(address, model="seatbelt", **options):
     if scheme in ("http", "https") and place:
         return RestClient(address, model, **options)
     raise ValueError(
-        f"Invalid value for address. Expected grpc://HOST:PORT or http://HOST:PORT. "
+        "Invalid value for address. Expected grpc://HOST:PORT or http://HOST:PORT. "
         f"Received: address={address!r}"
     )
 
@@ -214,6 +214,8 @@ class RestClient(Client):
             if isinstance(reason, TimeoutError):
                 raise ServingError("DEADLINE_EXCEEDED", f"no answer in {timeout:.3g} s") from error
             raise ServingError("UNAVAILABLE", str(reason)) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise ServingError("UNKNOWN", "the answer is not one of TF Serving's") from error
         if not isinstance(outputs, dict):
             # A signature's only output comes without its name.
             outputs = {_ONLY_OUTPUTS.get(signature, "output"): outputs}

@@ -1,5 +1,6 @@
 """Asking a SavedModel through the C++ loader that TF Serving uses, in a process of its own."""
 
+import contextlib
 import importlib.util
 import pathlib
 import pickle
@@ -75,7 +76,9 @@ class Loader:
 
     def close(self):
         """Ends the process."""
-        self._process.stdin.close()
+        # A dead one takes no rest of a request.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
         self._errors.close()

@@ -41,7 +41,9 @@ def text(run, recipe):
 def _data(data):
     facts = {"dataset": data["name"]}
     try:
-        info = datasets.info(data["name"])
+        info = datasets.info(
+            data["name"], data.get("data_dir"), max_unreadable=data.get("max_unreadable", 0)
+        )
     except ValueError:
         # The user's own images: known by their name only.
         pass
@@ -83,5 +85,5 @@ def _cell(value):
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, dict):
-        return ", ".join(f"{name} {number}" for name, number in value.items())
+        return ", ".join(f"{name} {_cell(number)}" for name, number in value.items())
     return str(value).replace("|", "\\|")

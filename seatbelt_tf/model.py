@@ -4,7 +4,6 @@ import warnings
 from typing import NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from seatbelt_tf import (
@@ -24,7 +23,6 @@ from seatbelt_tf.defences import stack
 # (stddev 1) drown it in noise and the model starts on a long plateau (docs/decisions.md).
 INITIAL_POSTERIOR_STDDEV = 0.1
 INITIAL_PRIOR_STDDEV = 1.0
-KERAS_BATCH_SIZE = 32
 TRAINING, EVALUATION, ON_REQUEST, PRIOR, DEFENCES = range(5)
 
 
@@ -384,7 +382,7 @@ class SeatbeltVAE(keras.Model):
             ValueError: before the first step: wrong shape or type, no images, fewer images than
                 a batch, pixels that are not finite or not in [-1, 1].
         """
-        batch_size = self._check_data(x, kwargs.get("batch_size"), "x")
+        batch_size = pixels.check_data(x, kwargs.get("batch_size"), self.image_shape, "x")
         if not self.is_adapted():
             raise checks.invalid("model", "adapt(images) called before fit", "not adapted")
         message = self.small_batch_warning(batch_size)
@@ -396,7 +394,8 @@ class SeatbeltVAE(keras.Model):
         if kwargs.get("validation_data") is not None:
             validation = kwargs["validation_data"]
             is_pair = isinstance(validation, (tuple, list))
-            self._check_data(validation[0] if is_pair else validation, None, "validation_data")
+            images = validation[0] if is_pair else validation
+            pixels.check_data(images, None, self.image_shape, "validation_data")
         return super().fit(x, *args, **kwargs)
 
     def evaluate(self, x=None, *args, **kwargs):
@@ -410,7 +409,7 @@ class SeatbeltVAE(keras.Model):
         Raises:
             ValueError: see `fit`.
         """
-        self._check_data(x, None, "x")
+        pixels.check_data(x, None, self.image_shape, "x")
         return super().evaluate(x, *args, **kwargs)
 
     def train_step(self, data):
@@ -463,28 +462,6 @@ class SeatbeltVAE(keras.Model):
             f"A batch of {batch_size} is too small to estimate the total correlation of "
             f"{self.latent_dims[-1]} units: below about {needed} the penalty acts like a β-VAE's."
         )
-
-    def _check_data(self, data, batch_size, name):
-        if isinstance(data, tf.data.Dataset):
-            spec = data.element_spec
-            spec = spec[0] if isinstance(spec, tuple) else spec
-            pixels.check_spec(spec.shape, spec.dtype, self.image_shape, name)
-            first = next(iter(data.take(1)), None)
-            if first is None:
-                raise checks.invalid(name, "at least one batch of images", "an empty dataset")
-            first = first[0] if isinstance(first, tuple) else first
-            batch_size = len(pixels.check_images(first, self.image_shape, name))
-        elif isinstance(data, (np.ndarray, tf.Tensor)):
-            images = pixels.check_images(data, self.image_shape, name)
-            if batch_size is not None and len(images) < batch_size:
-                raise checks.invalid(
-                    name, f"at least as many images as batch_size={batch_size}", f"{len(images)}"
-                )
-        else:
-            raise checks.invalid(
-                name, "an array of images or a tf.data.Dataset", type(data).__name__
-            )
-        return batch_size or KERAS_BATCH_SIZE
 
     def _update_metrics(self, terms):
         values = _by_name(terms)

@@ -1,11 +1,13 @@
 """Checks of images: before training, at the public methods, and inside every training step."""
 
+import numpy as np
 import tensorflow as tf
 
 from seatbelt_tf import checks
 
 # Rounding in a user's own preprocessing may pass ±1 by a few units in the last place.
 RANGE_TOLERANCE = 1e-4
+_KERAS_BATCH_SIZE = 32
 
 
 def check_spec(shape, dtype, image_shape, name="images"):
@@ -58,6 +60,40 @@ def check_images(values, image_shape, name="images"):
                 name, "pixels in [-1, 1]", f"pixels from {lowest:g} to {highest:g}"
             )
     return values
+
+
+def check_data(data, batch_size, image_shape, name):
+    """What `fit` and `evaluate` are given, checked before the first step, a dataset's first batch.
+
+    Args:
+        data: an array of images, or a `tf.data.Dataset` of batches of them.
+        batch_size: images a batch of an array, or None for Keras's own.
+        image_shape: (H, W, C).
+        name: what to call the data in a message.
+
+    Returns:
+        The batch size.
+
+    Raises:
+        ValueError: see `check_images`; nothing in a dataset, or fewer images than a batch.
+    """
+    if isinstance(data, tf.data.Dataset):
+        spec = data.element_spec
+        spec = spec[0] if isinstance(spec, tuple) else spec
+        check_spec(spec.shape, spec.dtype, image_shape, name)
+        first = next(iter(data.take(1)), None)
+        if first is None:
+            raise checks.invalid(name, "at least one batch of images", "an empty dataset")
+        first = first[0] if isinstance(first, tuple) else first
+        return len(check_images(first, image_shape, name))
+    if not isinstance(data, (np.ndarray, tf.Tensor)):
+        raise checks.invalid(name, "an array of images or a tf.data.Dataset", type(data).__name__)
+    images = check_images(data, image_shape, name)
+    if batch_size is not None and len(images) < batch_size:
+        raise checks.invalid(
+            name, f"at least as many images as batch_size={batch_size}", f"{len(images)}"
+        )
+    return batch_size or _KERAS_BATCH_SIZE
 
 
 def assert_pixels(values, *place):

@@ -82,14 +82,18 @@ def set_aside_if_damaged(path, names=None):
         names: the arrays that it must hold; None for any.
     """
     path = pathlib.Path(path)
-    if path.exists():
+    if not path.exists():
+        return
+    # Another process may be about to put a good file in its place.
+    with storage.claim(path, wait=True):
         try:
             found = load(path)
             if names is not None and set(found) != set(names):
                 raise ValueError(f"it holds {sorted(found)}, not {sorted(names)}")
         except ValueError as error:
-            warnings.warn(f"{path} was renamed to *.damaged: {error}", stacklevel=3)
-            path.replace(path.with_suffix(".damaged"))
+            if path.exists():
+                warnings.warn(f"{path} was renamed to *.damaged: {error}", stacklevel=2)
+                path.replace(path.with_suffix(".damaged"))
 
 
 def digest(tensors):

@@ -37,6 +37,12 @@ def _model(**options):
     return model
 
 
+@pytest.fixture(scope="module")
+def untouched():
+    """A model for what must not change it."""
+    return _model()
+
+
 @pytest.mark.parametrize("member", FAMILY)
 def test_every_member_of_the_family_fits_predicts_saves_and_loads(member, tmp_path):
     model, images = _model(**FAMILY[member]), _images()
@@ -128,10 +134,9 @@ def test_same_seed_gives_the_same_training_and_another_seed_another():
     assert np.abs(results[0] - results[2]).max() > 1e-3
 
 
-def test_noise_differs_between_steps_and_layers_and_repeats_with_the_seed():
-    model = _model()
+def test_noise_differs_between_steps_and_layers_and_repeats_with_the_seed(untouched):
     draws = [
-        model._noise(8, purpose, seed, step)
+        untouched._noise(8, purpose, seed, step)
         for purpose, seed, step in [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0), (0, 0, 0)]
     ]
     first = draws[0][0].numpy()
@@ -198,12 +203,12 @@ def test_a_batch_too_small_for_the_total_correlation_is_warned_of_when_it_is_pen
     assert _model(beta=2.0).small_batch_warning(30) is None
 
 
-def test_likelihood_from_bottom_ignores_the_upper_layers():
+def test_likelihood_from_bottom_ignores_the_upper_layers(untouched):
     model = _model(likelihood_from="bottom")
     latents = [np.ones((2, 4), np.float32), np.ones((2, 3), np.float32)]
     same_bottom = [latents[0], -latents[1]]
     np.testing.assert_array_equal(model.decode(latents), model.decode(same_bottom))
-    assert np.any(_model().decode(latents) != _model().decode(same_bottom))
+    assert np.any(untouched.decode(latents) != untouched.decode(same_bottom))
 
 
 @pytest.mark.parametrize(
@@ -260,9 +265,9 @@ BAD_IMAGES = {
 
 @pytest.mark.parametrize("kind", BAD_IMAGES)
 @pytest.mark.parametrize("as_dataset", [False, True])
-def test_bad_images_are_refused_before_any_step(kind, as_dataset):
+def test_bad_images_are_refused_before_any_step(kind, as_dataset, untouched):
     images, message = BAD_IMAGES[kind]
-    model = _model()
+    model = untouched
     before = model.get_weights()
     if as_dataset:
         images = tf.data.Dataset.from_tensors(images)
@@ -279,9 +284,9 @@ def test_bad_images_are_refused_before_any_step(kind, as_dataset):
                 method(images)
 
 
-def test_fewer_images_than_a_batch_are_refused():
+def test_fewer_images_than_a_batch_are_refused(untouched):
     with pytest.raises(ValueError, match="batch_size=32"):
-        _model().fit(_images(16), batch_size=32)
+        untouched.fit(_images(16), batch_size=32)
 
 
 def test_later_batches_with_nan_stop_before_the_update_and_are_named():
@@ -327,10 +332,9 @@ def test_a_step_that_is_not_finite_changes_nothing_and_names_the_terms(kind):
         np.testing.assert_array_equal(one, other)
 
 
-def test_wrong_latents_are_refused():
-    model = _model()
+def test_wrong_latents_are_refused(untouched):
     for latents in ([np.zeros((2, 4))], [np.zeros((2, 3)), np.zeros((2, 4))]):
         with pytest.raises(ValueError, match="latents"):
-            model.decode(latents)
+            untouched.decode(latents)
     with pytest.raises(ValueError, match="count"):
-        model.sample(0)
+        untouched.sample(0)

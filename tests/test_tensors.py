@@ -1,12 +1,13 @@
 """Arrays in .npz: what was written is read; what was forged is refused before it costs memory."""
 
+import threading
 import tracemalloc
 
 import hostile
 import numpy as np
 import pytest
 
-from seatbelt_tf import tensors
+from seatbelt_tf import storage, tensors
 
 ARRAYS = {
     "a/kernel": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -58,6 +59,19 @@ def test_other_arrays_than_expected_are_refused(expected, message, tmp_path):
     tensors.save(tmp_path / "a.npz", ARRAYS)
     with pytest.raises(ValueError, match=message):
         tensors.load(tmp_path / "a.npz", expected)
+
+
+def test_a_damaged_file_that_is_being_replaced_is_waited_for(tmp_path):
+    path = tmp_path / "a.npz"
+    path.write_bytes(b"PK")
+    with storage.claim(path):
+        other = threading.Thread(target=tensors.set_aside_if_damaged, args=(path,))
+        other.start()
+        other.join(0.2)
+        tensors.save(path, ARRAYS)
+    other.join()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.npz"]
+    tensors.load(path, _expected(ARRAYS))
 
 
 @pytest.mark.parametrize("maker", hostile.NPZ)

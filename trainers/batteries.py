@@ -20,8 +20,12 @@ def pairs(config, data_dir, count, seed, split="test"):
         count: how many pairs.
         seed: chooses them.
         split: of the dataset.
+
+    Raises:
+        ValueError: the dataset's images are not those the run was started with.
     """
     data = {**config["data"], "data_dir": data_dir or config["data"]["data_dir"]}
+    training.check_same_images(data)
     return training.pairs(data, count, seed, split)
 
 

@@ -47,7 +47,6 @@ def main():
     from trainers import training
     from trainers.evaluation import output, parts, sections
 
-    training.check_same_images(data)
     # Networks may be trained in bfloat16; an attacker computes in float32.
     subject = parts.Subject(run, data, run.load_model(dtype="float32"))
     images = min(FLAGS.images, training.info(data).splits["test"])

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import summary_v2 as hparams
 
 from seatbelt_tf import evaluation
+from seatbelt_tf.figures import canvas
 
 SHOWN = 8
 MEASURED = 200
@@ -110,6 +111,5 @@ def flatten(config):
 def _sheet(images):
     """(R, K, H, W, C) images in [-1, 1] -> uint8 (1, R H, K W, C), a row a row."""
     rows, columns, height, width, channels = images.shape
-    pixels = np.rint((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8)
-    pixels = pixels.transpose(0, 2, 1, 3, 4)
+    pixels = canvas.levels(images).transpose(0, 2, 1, 3, 4)
     return pixels.reshape(1, rows * height, columns * width, channels)

@@ -66,12 +66,11 @@ def _latent_attack(model, images):
         images[ATTACKED_PAIRS : 2 * ATTACKED_PAIRS].numpy(), len(ATTACK_WEIGHTS), axis=0
     )
     result = attacks.attack(model, inputs, targets, weights, max_evaluations=200)
-    adversarial = np.asarray(result.adversarial)
     return figures.attack_panel(
         inputs,
         model(inputs).numpy(),
-        adversarial,
-        model(adversarial).numpy(),
+        result.adversarial,
+        model(result.adversarial).numpy(),
         targets,
         model(targets).numpy(),
         labels=[f"$λ = {weight:g}$" for weight in weights],

@@ -226,10 +226,25 @@ def _resumed_configuration(run):
                     raise checks.invalid(
                         flag, f"{started!r}, as {run.path} was started with", repr(value)
                     )
+        _check_implied(run, config)
     # Another machine may have the same images elsewhere; training compares their fingerprints.
     if FLAGS["data_dir"].present:
         config["data"]["data_dir"] = FLAGS.data_dir
     return config
+
+
+def _check_implied(run, config):
+    """Refuses flags that are in no configuration themselves, but decide what is."""
+    model, training = config["model"], config["training"]
+    epoch = (model.get("dataset_size") or 0) // training["batch_size"]
+    for flag, started in (
+        ("layers", len(model["latent_dims"])),
+        ("epochs", training["steps"] / max(epoch, 1)),
+    ):
+        if FLAGS[flag].present and FLAGS[flag].value != started:
+            raise checks.invalid(
+                flag, f"{started:g}, as {run.path} was started with", FLAGS[flag].value
+            )
 
 
 def _is_configuration(name):

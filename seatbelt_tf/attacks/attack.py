@@ -153,9 +153,9 @@ class Attack:
         memory=None,
         chunk_size=500,
     ):
+        self._seed = checks.seed("seed", seed)
         self.problem = Problem(victim, objective, layers, ancestors, draws, seed, squared_norm)
         self._bounds = bounds
-        self._seed = checks.seed("seed", seed)
         self._restarts = restarts
         self._chunk_size = checks.positive_integer("chunk_size", chunk_size)
         self._options = {
@@ -266,6 +266,8 @@ def check_images(victim, images, bounds, name="images"):
     pixels.check_spec(
         tf.TensorShape(values.shape), tf.as_dtype(values.dtype), victim.image_shape, name
     )
+    if not len(values):
+        raise checks.invalid(f"{name}.shape", "at least one image", values.shape)
     values = values.astype(np.float32)
     if not np.all(np.isfinite(values)) or values.min() < lower or values.max() > upper:
         raise checks.invalid(

@@ -128,14 +128,14 @@ class Battery:
             records: of `run`.
             shown: what the two computations that take long are passed through, to show progress.
         """
-        checks = diagnostics.diagnose(result_of(records), records["weight"], records["pair"])
+        found = diagnostics.diagnose(result_of(records), records["weight"], records["pair"])
         function = self._attack.divergence_and_gradient(self.targets)
-        checks += diagnostics.gradient_checks(function, self.images)
+        found += diagnostics.gradient_checks(function, self.images)
         again = self._checked_again(records, shown)
         rows = again["rows"]
         loss, unattacked = records["loss"][rows], records["unattacked_divergence"][rows]
         return [
-            *checks,
+            *found,
             diagnostics.not_converged(loss, again["continued_loss"], unattacked),
             diagnostics.first_order_gain(loss, again["first_order_loss"], unattacked),
         ]

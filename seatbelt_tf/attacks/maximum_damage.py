@@ -17,6 +17,7 @@ from seatbelt_tf import ball, checks, gaussians
 from seatbelt_tf.attacks import scoring
 from seatbelt_tf.attacks.attack import check_images
 from seatbelt_tf.attacks.compiled import Compiled
+from seatbelt_tf.attacks.victim import latents
 
 DAMAGES = ("reconstruction", "latent_kl")
 _SMALLEST_STEP = 0.02
@@ -85,10 +86,11 @@ def maximum_damage(
     starts = checks.positive_integer("starts", starts)
     images = check_images(victim, images, bounds)
     radius = _radii(radius, len(images))
+    seed = checks.seed("seed", seed)
     noise = None if ancestors == "mean" else scoring.draw(victim, draws, seed + 1)
     measure = _reconstruction if damage == "reconstruction" else _latent
     search = Compiled(_search(victim, measure, noise, bounds, steps))
-    rng = np.random.default_rng(checks.seed("seed", seed))
+    rng = np.random.default_rng(seed)
     found = []
     for _ in range(starts):
         directions = rng.normal(size=images.shape).astype(np.float32)
@@ -151,18 +153,11 @@ def _search(victim, measure, noise, bounds, steps):
 
 def _reconstruction(victim, images, noise, end):
     """Mean squared shift over draws from `end`: -> (b,); without one, reconstructions (b, S·D)."""
-    posteriors = victim.posteriors(images, noise)
-    latents = tuple(posterior.mean for posterior in posteriors)
-    draws = 1
-    if noise is not None:
-        draws = noise[0].shape[0]
-        latents = tuple(
-            tf.reshape(mean + stddev * draw, [-1, draw.shape[-1]])
-            for (mean, stddev), draw in zip(posteriors, noise, strict=True)
-        )
-    decoded = tf.reshape(victim.decode(latents), [tf.shape(images)[0], -1])
+    drawn = latents(victim.posteriors(images, noise), noise)
+    decoded = tf.reshape(victim.decode(drawn), [tf.shape(images)[0], -1])
     if end is None:
         return decoded
+    draws = 1 if noise is None else noise[0].shape[0]
     return tf.reduce_sum(tf.square(decoded - end), axis=1) / draws
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from seatbelt_tf import checks, gaussians
+from seatbelt_tf.attacks.victim import latents
 from seatbelt_tf.objectives import divergences_by_unit
 
 _OBJECTIVES: dict[str, type] = {}
@@ -123,22 +124,14 @@ class Output(Objective):
         """Negative ELBO of the targets under the images' posteriors: -> (b,), nats."""
         del layers
         posteriors = victim.posteriors(images, noise)
-        draws = 1 if noise is None else noise[0].shape[0]
-        if noise is None:
-            latents = tuple(mean for mean, _ in posteriors)
-        else:
-            latents = tuple(
-                _rows(q.mean + q.stddev * z) for q, z in zip(posteriors, noise, strict=True)
+        drawn = latents(posteriors, noise)
+        draws, estimator = 1, "analytic"
+        if noise is not None:
+            draws, estimator = noise[0].shape[0], "mixed"
+            posteriors = tf.nest.map_structure(
+                lambda t: tf.reshape(t, [-1, t.shape[-1]]), posteriors
             )
-            posteriors = tf.nest.map_structure(_rows, posteriors)
-        kl = divergences_by_unit(
-            posteriors, victim.priors(latents), latents, "analytic" if noise is None else "mixed"
-        )
-        likelihood = victim.log_likelihood(tf.repeat(prepared, draws, axis=0), latents)
+        kl = divergences_by_unit(posteriors, victim.priors(drawn), drawn, estimator)
+        likelihood = victim.log_likelihood(tf.repeat(prepared, draws, axis=0), drawn)
         loss = tf.add_n([tf.reduce_sum(term, axis=1) for term in kl]) - likelihood
         return tf.reduce_mean(tf.reshape(loss, [-1, draws]), axis=1)
-
-
-def _rows(tensor):
-    """(b, S, d) -> (b·S, d)."""
-    return tf.reshape(tensor, [-1, tensor.shape[-1]])

@@ -8,6 +8,7 @@ import tensorflow as tf
 from seatbelt_tf import checks
 from seatbelt_tf.attacks import objectives
 from seatbelt_tf.attacks.compiled import Compiled
+from seatbelt_tf.attacks.victim import latents
 
 SCORED_AT_ONCE = 64
 
@@ -82,13 +83,8 @@ class Scorer:
         noise = draw(victim, draws, seed)
 
         def loss(images, targets):
-            posteriors = victim.posteriors(images, noise)
-            latents = tuple(
-                tf.reshape(q.mean + q.stddev * z, [-1, z.shape[-1]])
-                for q, z in zip(posteriors, noise, strict=True)
-            )
-            repeated = tf.repeat(targets, draws, axis=0)
-            likelihood = victim.log_likelihood(repeated, latents)
+            drawn = latents(victim.posteriors(images, noise), noise)
+            likelihood = victim.log_likelihood(tf.repeat(targets, draws, axis=0), drawn)
             return -tf.reduce_mean(tf.reshape(likelihood, [-1, draws]), axis=1)
 
         self._loss = Compiled(loss)
@@ -117,7 +113,9 @@ def draw(victim, draws, seed):
     Raises:
         ValueError: `draws` or `seed` out of range.
     """
-    draws, seed = checks.positive_integer("draws", draws), checks.seed("seed", seed)
+    draws = checks.positive_integer("draws", draws)
+    # Not `checks.seed`: callers add a little to theirs, which may be the largest.
+    seed = checks.whole_number("seed", seed)
     keys = tf.random.experimental.stateless_split([seed, 0], len(victim.latent_dims))
     return tuple(
         tf.random.stateless_normal([draws, units], key)

@@ -37,6 +37,24 @@ class Attackable(Protocol):
         """Mean images of a tuple of (M, d_i): -> (M, H, W, C). For `maximum_damage` alone."""
 
 
+def latents(posteriors, noise):
+    """Latents of all layers, from what `Attackable.posteriors` gave for the noise.
+
+    Args:
+        posteriors: `Gaussian`s by layer, of (M, S, d_i), or of (M, d_i) without noise.
+        noise: (S, d_i) standard normal draws by layer; None for the means.
+
+    Returns:
+        A tuple of (M·S, d_i), or of (M, d_i).
+    """
+    if noise is None:
+        return tuple(mean for mean, _ in posteriors)
+    return tuple(
+        tf.reshape(mean + stddev * draw, [-1, draw.shape[-1]])
+        for (mean, stddev), draw in zip(posteriors, noise, strict=True)
+    )
+
+
 class Victim:
     """A user's own VAE with one latent layer, as something to attack.
 

@@ -1,34 +1,14 @@
 """From a dataset's name to batches: order, gather, scale, prefetch."""
 
-import operator
+import numbers
 import os
 
 import numpy as np
 
+from seatbelt_tf import checks
 from seatbelt_tf.datasets.order import batch_places
 from seatbelt_tf.datasets.preprocessing import scale
 from seatbelt_tf.datasets.registry import check, find, supported_size
-
-
-def _integer(name, value, minimum=None):
-    expected = "an integer" if minimum is None else f"an integer of at least {minimum}"
-    try:
-        if isinstance(value, bool | np.bool_):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or (minimum is not None and number < minimum):
-        raise ValueError(f"Invalid value for {name}. Expected {expected}. Received: {name}={value}")
-    return number
-
-
-def _choice(name, value, choices):
-    if value not in choices:
-        listed = ", ".join(str(choice) for choice in choices)
-        raise ValueError(
-            f"Invalid value for {name}. Expected one of {listed}. Received: {name}={value!r}"
-        )
 
 
 def load(
@@ -84,50 +64,47 @@ def load(
         `data_dir` missing, or the dataset not prepared in it. All before any image is drawn.
     """
     source = find(name, max_unreadable)
-    _choice("split", split, source.split_names)
-    batch_size = _integer("batch_size", batch_size, 1)
-    seed = _integer("seed", seed)
-    start_step = _integer("start_step", start_step, 0)
+    if split not in source.split_names:
+        raise checks.invalid("split", f"one of {', '.join(source.split_names)}", repr(split))
+    batch_size = checks.positive_integer("batch_size", batch_size)
+    start_step = checks.whole_number("start_step", start_step)
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
+        raise checks.invalid("seed", "an integer", repr(seed))
     check(name, data_dir, max_unreadable=max_unreadable)
     image_size = supported_size(source, image_size)
     info = source.info(data_dir)
     if with_labels and info.labels is None and info.factors is None:
-        raise ValueError(
-            f"Invalid value for with_labels. Expected False, since {name} has no labels (class "
-            "subfolders would be). Received: with_labels=True"
+        raise checks.invalid(
+            "with_labels", f"False, since {name} has no labels (class subfolders would be)", True
         )
     if as_uint8 and image_size is None:
-        raise ValueError(
-            f"Invalid value for as_uint8. Expected False, since {name} has no bytes. "
-            "Received: as_uint8=True"
-        )
+        raise checks.invalid("as_uint8", f"False, since {name} has no bytes", True)
     shuffle = split == "train" if shuffle is None else shuffle
     if drop_remainder is None:
         drop_remainder = repeat or split == "train"
     size = info.splits[split]
     if not size:
-        raise ValueError(
-            f"Invalid value for split. Expected a split with images in this copy of {name}. "
-            f"Received: split={split!r}"
-        )
+        raise checks.invalid("split", f"a split with images in this copy of {name}", repr(split))
     if drop_remainder and size < batch_size:
-        raise ValueError(
-            f"Invalid value for batch_size. Expected at most the {size} images in split {split!r} "
-            f"of {name}. Received: batch_size={batch_size}"
+        raise checks.invalid(
+            "batch_size", f"at most the {size} images in split {split!r} of {name}", batch_size
         )
     index, parts = part
     if not 0 <= index < parts or batch_size % parts or (parts > 1 and not drop_remainder):
-        raise ValueError(
-            f"Invalid value for part. Expected (i, n), i < n, n a divisor of the {batch_size} "
-            f"images of a batch, with drop_remainder unless n is 1. Received: part={part}"
+        raise checks.invalid(
+            "part",
+            f"(i, n), i < n, n a divisor of the {batch_size} images of a batch, with "
+            "drop_remainder unless n is 1",
+            part,
         )
     places, steps = batch_places(
         size, batch_size, seed=seed, shuffle=shuffle, drop_remainder=drop_remainder
     )
     if not repeat and start_step > steps:
-        raise ValueError(
-            f"Invalid value for start_step. Expected at most the {steps} batches of one epoch, or "
-            f"repeat=True. Received: start_step={start_step}"
+        raise checks.invalid(
+            "start_step",
+            f"at most the {steps} batches of one epoch, or repeat=True",
+            start_step,
         )
     own = slice(index * batch_size // parts, (index + 1) * batch_size // parts)
     contents = source.open(split, image_size, data_dir)

@@ -78,10 +78,7 @@ def scale(images):
 
     images = tf.convert_to_tensor(images)
     if images.dtype != tf.uint8:
-        raise ValueError(
-            "Invalid value for images. Expected dtype uint8. "
-            f"Received: images of dtype {images.dtype.name}"
-        )
+        raise checks.invalid("images.dtype", "uint8", images.dtype.name)
     # Subtracting first is exact; the other way round XLA fuses, and 255 comes out as 1.0000001.
     # Graphs turn a division by a constant into this product, and eager code must agree with them.
     return (tf.cast(images, tf.float32) - 127.5) * (1 / 127.5)

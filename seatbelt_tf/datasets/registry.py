@@ -221,8 +221,5 @@ def check(name: str, data_dir: str | os.PathLike | None = None, *, max_unreadabl
     """
     source = find(name, max_unreadable)
     if data_dir is not None and not os.path.isdir(data_dir):
-        raise ValueError(
-            "Invalid value for data_dir. Expected an existing directory. "
-            f"Received: data_dir={os.fspath(data_dir)!r}"
-        )
+        raise checks.invalid("data_dir", "an existing directory", repr(os.fspath(data_dir)))
     source.check(data_dir)

@@ -25,6 +25,7 @@ import os
 
 import numpy as np
 
+from seatbelt_tf import checks
 from seatbelt_tf.datasets.order import permutation
 from seatbelt_tf.datasets.registry import DatasetInfo, Images, Source, register
 
@@ -115,14 +116,12 @@ def factors(indices: np.ndarray) -> np.ndarray:
     """
     indices = np.asarray(indices)
     if indices.ndim != 1 or not (np.issubdtype(indices.dtype, np.integer) or indices.size == 0):
-        raise ValueError(
-            "Invalid value for indices. Expected integers of shape (M,). "
-            f"Received: indices of shape {indices.shape}, dtype {indices.dtype}"
+        raise checks.invalid(
+            "indices", "integers of shape (M,)", f"shape {indices.shape}, dtype {indices.dtype}"
         )
     if indices.size and not (indices.min() >= 0 and indices.max() < SIZE):
-        raise ValueError(
-            f"Invalid value for indices. Expected integers in [0, {SIZE}). "
-            f"Received: indices in [{indices.min()}, {indices.max()}]"
+        raise checks.invalid(
+            "indices", f"integers in [0, {SIZE})", f"{indices.min()} to {indices.max()}"
         )
     return np.stack(np.unravel_index(indices.astype(np.int64), _GRID), axis=-1).astype(np.int32)
 
@@ -135,14 +134,14 @@ def index(factors: np.ndarray) -> np.ndarray:
     """
     factors = np.asarray(factors)
     if factors.ndim != 2 or factors.shape[1] != 5 or not np.issubdtype(factors.dtype, np.integer):
-        raise ValueError(
-            "Invalid value for factors. Expected integers of shape (M, 5). "
-            f"Received: factors of shape {factors.shape}, dtype {factors.dtype}"
+        raise checks.invalid(
+            "factors", "integers of shape (M, 5)", f"shape {factors.shape}, dtype {factors.dtype}"
         )
     if np.any(factors < 0) or np.any(factors >= np.array(_GRID)):
-        raise ValueError(
-            f"Invalid value for factors. Expected columns below {_GRID} and none negative. "
-            f"Received: factors from {factors.min(axis=0)} to {factors.max(axis=0)}"
+        raise checks.invalid(
+            "factors",
+            f"columns below {_GRID} and none negative",
+            f"{factors.min(axis=0)} to {factors.max(axis=0)}",
         )
     return np.ravel_multi_index(tuple(factors.T), _GRID).astype(np.int64)
 

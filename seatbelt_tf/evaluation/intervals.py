@@ -5,6 +5,8 @@ import numpy as np
 from seatbelt_tf import checks
 
 RESAMPLES = 10_000
+# Values resampled at once, which bounds the memory.
+_VALUES_AT_ONCE = 2**22
 
 
 def bootstrap_interval(values, confidence=0.95, seed=0):
@@ -24,12 +26,7 @@ def bootstrap_interval(values, confidence=0.95, seed=0):
     values = np.asarray(values, np.float64)
     if values.ndim != 1 or not len(values) or not np.all(np.isfinite(values)):
         raise checks.invalid("values", "finite numbers of shape (n,), n ≥ 1", repr(values))
-    if not 0 < confidence < 1:
-        raise checks.invalid("confidence", "a number between 0 and 1", confidence)
-    rng = np.random.default_rng(checks.seed("seed", seed))
-    means = values[rng.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
-    tails = (1 - confidence) / 2
-    return float(values.mean()), *map(float, np.quantile(means, (tails, 1 - tails)))
+    return crossed_bootstrap_interval(values[None], confidence, seed)
 
 
 def crossed_bootstrap_interval(values, confidence=0.95, seed=0):
@@ -55,7 +52,12 @@ def crossed_bootstrap_interval(values, confidence=0.95, seed=0):
     if not 0 < confidence < 1:
         raise checks.invalid("confidence", "a number between 0 and 1", confidence)
     rng = np.random.default_rng(checks.seed("seed", seed))
-    seeds, pairs = (rng.integers(size, size=(RESAMPLES, size)) for size in values.shape)
-    means = values[seeds[:, :, None], pairs[:, None, :]].mean(axis=(1, 2))
+    seeds = rng.integers(len(values), size=(RESAMPLES, len(values)))
+    blocks = np.array_split(seeds, -(-RESAMPLES * values.size // _VALUES_AT_ONCE))
+    means = []
+    for block in blocks:
+        pairs = rng.integers(values.shape[1], size=(len(block), values.shape[1]))
+        means.append(values[block[:, :, None], pairs[:, None, :]].mean(axis=(1, 2)))
+    means = np.concatenate(means)
     tails = (1 - confidence) / 2
     return float(values.mean()), *map(float, np.quantile(means, (tails, 1 - tails)))

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from seatbelt_tf import checks
 from seatbelt_tf.attacks import scoring
+from seatbelt_tf.evaluation.batches import in_batches
 
 
 def noisy_log_likelihood(victim, images, scale, seed=0, draws=4):
@@ -32,20 +33,18 @@ def noisy_log_likelihood(victim, images, scale, seed=0, draws=4):
     return -scoring.Scorer(victim, seed, draws).target_loss(noisy, images)
 
 
-def stddev_norms(model, images, batch_size=200):
+def stddev_norms(model, images):
     """‖σ_i(x)‖₂ of every layer's posterior, ancestors at their means: the overlap of figure 2.
 
     Args:
         model: see `attacks.Attackable`.
         images: (M, H, W, C) in [-1, 1].
-        batch_size: images at once.
 
     Returns:
         Tuple of (M,) by layer, bottom first, NumPy.
     """
-    images = np.asarray(images, np.float32)
-    parts = [
-        [tf.norm(stddev, axis=1).numpy() for _, stddev in model.posteriors(batch)]
-        for batch in np.array_split(images, -(-len(images) // batch_size))
-    ]
-    return tuple(np.concatenate(layer) for layer in zip(*parts, strict=True))
+
+    def norms(batch):
+        return tf.stack([tf.norm(stddev, axis=1) for _, stddev in model.posteriors(batch)], axis=1)
+
+    return tuple(in_batches(norms, np.asarray(images, np.float32)).T)

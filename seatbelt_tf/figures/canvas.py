@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -50,6 +51,31 @@ def style(axes, ylabel, xlabel):
     axes.grid(color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def levels(images):
+    """Pixels in [-1, 1], clipped, as 8 bits: uint8 of the same shape."""
+    return np.rint((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8)
+
+
+def colour(index):
+    """The colour of the index-th thing drawn."""
+    return COLOURS[index % len(COLOURS)]
+
+
+def lines(axes, positions, curves):
+    """Lines of different looks with markers, 95 % intervals shaded.
+
+    Args:
+      axes: where to.
+      positions: (K,) numbers, ascending.
+      curves: dict of label to ((K,) means, (2, K) interval ends or None).
+    """
+    for index, (label, (mean, interval)) in enumerate(curves.items()):
+        style = LINE_STYLES[index // len(COLOURS) % len(LINE_STYLES)]
+        axes.plot(positions, mean, style, color=colour(index), marker="o", ms=3, label=label)
+        if interval is not None:
+            axes.fill_between(positions, *interval, color=colour(index), alpha=0.2, lw=0)
 
 
 def blank(size, **options):

@@ -51,14 +51,10 @@ def lines(positions, curves, *, xlabel, ylabel, log=False):
       Function of an Axes.
     """
     positions = np.asarray(positions, np.float64)
+    pairs = {k: v if isinstance(v, tuple) else (v, None) for k, v in curves.items()}
 
     def draw(axes):
-        for index, (label, value) in enumerate(curves.items()):
-            mean, interval = value if isinstance(value, tuple) else (value, None)
-            colour = _colour(index)
-            axes.plot(positions, mean, color=colour, marker="o", ms=3.5, label=label)
-            if interval is not None:
-                axes.fill_between(positions, *interval, color=colour, alpha=0.2, lw=0)
+        canvas.lines(axes, positions, pairs)
         if log:
             axes.set_yscale("log", nonpositive="clip")
         canvas.style(axes, ylabel, xlabel)
@@ -125,14 +121,14 @@ def densities(samples, *, xlabel, bins=40):
                 density=True,
                 histtype="stepfilled",
                 alpha=0.25,
-                color=_colour(index),
+                color=canvas.colour(index),
             )
             axes.hist(
                 values,
                 edges,
                 density=True,
                 histtype="step",
-                color=_colour(index),
+                color=canvas.colour(index),
                 label=label,
             )
         canvas.style(axes, "density", xlabel)
@@ -162,7 +158,7 @@ def points(groups, *, xlabel, ylabel, log=False, line=None):
             axes.plot(*zip(*line, strict=True), color="0.7", lw=1.5, zorder=0)
         for index, (label, (x, y)) in enumerate(groups.items()):
             marker = _MARKERS[index // len(canvas.COLOURS) % len(_MARKERS)]
-            axes.plot(x, y, marker, ms=5, color=_colour(index), label=label)
+            axes.plot(x, y, marker, ms=5, color=canvas.colour(index), label=label)
         if log:
             axes.set_yscale("log")
         canvas.style(axes, ylabel, xlabel)
@@ -185,7 +181,7 @@ def intervals(rows, *, xlabel):
 
     def draw(axes):
         for index, (mean, lower, upper, single) in enumerate(rows.values()):
-            colour = _colour(index)
+            colour = canvas.colour(index)
             axes.plot([lower, upper], [index, index], color=colour, lw=2)
             axes.plot(mean, index, "o", color=colour, ms=7)
             axes.plot(single, np.full(len(single), index - 0.22), "|", color=colour, ms=7)
@@ -218,7 +214,3 @@ def clouds(groups):
         return draw
 
     return {title: cloud(*group) for title, group in groups.items()}
-
-
-def _colour(index):
-    return canvas.COLOURS[index % len(canvas.COLOURS)]

@@ -28,13 +28,11 @@ def weight_curves(weights, curves, *, ylabel="attack loss Δ (nats)", log=True, 
     weights = arguments.vector("weights", weights)
     if np.any(weights <= 0):
         raise checks.invalid("weights", "positive numbers", weights)
-    figure = canvas.blank((6.4, 3.8), layout="constrained")
-    axes = figure.add_subplot()
-    drawn = _draw_curves(figure, axes, weights, curves)
+    figure, drawn = _drawn(weights, curves, "λ", ylabel, title)
+    (axes,) = figure.axes
     axes.set_xscale("log", base=2)
     if log:
-        positive = drawn
-        positive = positive[positive > 0]
+        positive = drawn[drawn > 0]
         if not positive.size:
             raise checks.invalid("curves", "a positive value somewhere when log=True", curves)
         axes.set_yscale("log", nonpositive="clip")
@@ -44,9 +42,6 @@ def weight_curves(weights, curves, *, ylabel="attack loss Δ (nats)", log=True, 
         if positive.max() < 10 * positive.min():
             axes.yaxis.set_major_formatter(ScalarFormatter())
             axes.yaxis.set_minor_formatter(ScalarFormatter())
-    canvas.style(axes, ylabel, "λ")
-    if title is not None:
-        axes.set_title(title, fontsize=canvas.TITLE_SIZE, loc="left")
     return figure
 
 
@@ -69,33 +64,29 @@ def distortion_curves(norms, curves, *, title=None):
     norms = arguments.vector("norms", norms)
     if np.any((norms < 0) | (norms > 1)):
         raise checks.invalid("norms", "numbers between 0 and 1", norms)
-    figure = canvas.blank((6.4, 3.8), layout="constrained")
-    axes = figure.add_subplot()
-    _draw_curves(figure, axes, norms, curves)
-    axes.set(xlim=(0, 1), ylim=(0, 1.02))
-    canvas.style(axes, "share of the gap closed", "‖d‖₂ / ‖target − input‖₂")
-    if title is not None:
-        axes.set_title(title, fontsize=canvas.TITLE_SIZE, loc="left")
+    ylabel = "share of the gap closed"
+    figure, _ = _drawn(norms, curves, "‖d‖₂ / ‖target − input‖₂", ylabel, title)
+    figure.axes[0].set(xlim=(0, 1), ylim=(0, 1.02))
     return figure
 
 
-def _draw_curves(figure, axes, positions, curves):
-    """Lines with a legend beside, intervals shaded: -> all numbers drawn, (n,)."""
+def _drawn(positions, curves, xlabel, ylabel, title):
+    """Lines with a legend beside, intervals shaded: -> a `Figure`, all numbers drawn (n,)."""
     if not curves:
         raise checks.invalid("curves", "at least one curve", curves)
     order = np.argsort(positions, kind="stable")
-    drawn, has_interval = [], False
-    for index, (label, value) in enumerate(curves.items()):
+    pairs, drawn = {}, []
+    for label, value in curves.items():
         mean, interval = arguments.mean_and_interval(f"curves[{label!r}]", value, len(positions))
-        colour = canvas.COLOURS[index % len(canvas.COLOURS)]
-        style = canvas.LINE_STYLES[index // len(canvas.COLOURS) % len(canvas.LINE_STYLES)]
-        x = positions[order]
-        axes.plot(x, mean[order], style, color=colour, marker="o", ms=2.5, label=label)
-        drawn.append(mean)
-        if interval is not None:
-            has_interval = True
-            axes.fill_between(x, *interval[:, order], color=colour, alpha=0.2, lw=0)
-            drawn.extend(interval)
+        pairs[label] = mean[order], None if interval is None else interval[:, order]
+        drawn += [mean, *(() if interval is None else interval)]
+    figure = canvas.blank((6.4, 3.8), layout="constrained")
+    axes = figure.add_subplot()
+    canvas.lines(axes, positions[order], pairs)
+    canvas.style(axes, ylabel, xlabel)
+    if title is not None:
+        axes.set_title(title, fontsize=canvas.TITLE_SIZE, loc="left")
+    has_interval = len(drawn) > len(pairs)
     figure.legend(
         loc="outside right upper",
         fontsize=canvas.LABEL_SIZE,
@@ -103,4 +94,4 @@ def _draw_curves(figure, axes, positions, curves):
         title="shaded: 95 % interval" if has_interval else None,
         title_fontsize=canvas.CAPTION_SIZE,
     )
-    return np.concatenate(drawn)
+    return figure, np.concatenate(drawn)

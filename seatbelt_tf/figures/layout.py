@@ -93,15 +93,19 @@ def sheet(
     axes.set(xlim=(0, page[0]), ylim=(page[1], 0))
     for y, row in zip(ys, rows, strict=True):
         for x, image in zip(xs, row, strict=False):
-            # The frame shows where an image on a white ground ends.
-            frame = Rectangle((x - 1, y - 1), width + 2, height + 2, facecolor="0.6", linewidth=0)
-            axes.add_patch(frame)
-            pixels = np.rint((np.clip(image, -1, 1) + 1) * 127.5).astype(np.uint8)
-            axes.imshow(
-                np.broadcast_to(pixels, (*pixels.shape[:2], 3)),
-                extent=(x, x + width, y + height, y),
-                aspect="auto",
-                interpolation="nearest" if zoom >= 1 else "antialiased",
-                zorder=2,
-            )
+            _draw(axes, image, x, y, width, height)
     return figure
+
+
+def _draw(axes, image, x, y, width, height):
+    """An image of that size in device pixels, its upper left corner at (x, y)."""
+    # The frame shows where an image on a white ground ends.
+    frame = Rectangle((x - 1, y - 1), width + 2, height + 2, facecolor="0.6", linewidth=0)
+    axes.add_patch(frame)
+    axes.imshow(
+        np.broadcast_to(canvas.levels(image), (*image.shape[:2], 3)),
+        extent=(x, x + width, y + height, y),
+        aspect="auto",
+        interpolation="nearest" if height * width >= image[..., 0].size else "antialiased",
+        zorder=2,
+    )

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_attack import LinearVictim, _pairs
+import victims
+from test_attack import _pairs
 
-from seatbelt_tf import attacks, gaussians, storage
+from seatbelt_tf import attacks, storage
 from seatbelt_tf.attacks import battery
 
 MARKER = 0.125
@@ -20,20 +21,15 @@ OPTIONS = {
 }
 
 
-class Poisoned(LinearVictim):
+class Poisoned(victims.Linear):
     """NaN wherever an image's first pixel is the marker.
 
     Row by row: a matrix product's last bits may depend on how many rows it has.
     """
 
-    def posteriors(self, images, noise=None):
-        mean = tf.reduce_sum(tf.reshape(images, [-1, 16, 1]) * self.matrix, axis=1)
-        mean = tf.where(images[:, :1, 0, 0] == MARKER, float("nan"), mean)
-        posterior = gaussians.Gaussian(mean, tf.fill(tf.shape(mean), self.stddev))
-        if noise is None:
-            return (posterior,)
-        draws = noise[0].shape[0]
-        return (gaussians.Gaussian(*(tf.repeat(t[:, None], draws, axis=1) for t in posterior)),)
+    def mean(self, images):
+        mean = tf.reduce_sum(tf.reshape(images, [-1, 16, 1]) * self.encoder, axis=1)
+        return tf.where(images[:, :1, 0, 0] == MARKER, float("nan"), mean)
 
 
 def test_a_poisoned_attack_among_fifty_leaves_the_others_equal_to_the_bit():

@@ -2,35 +2,11 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
+import victims
 
-from seatbelt_tf import SeatbeltVAE, attacks, gaussians
+from seatbelt_tf import SeatbeltVAE, attacks
 
 SHAPE = (4, 4, 1)
-
-
-class LinearVictim:
-    """q(z | x) = Normal(A x, s²), decoder B z: the most damage is the largest singular value."""
-
-    image_shape = SHAPE
-    latent_dims = (5,)
-    stddev = 0.5
-
-    def __init__(self):
-        rng = np.random.default_rng(0)
-        self.encoder = (rng.normal(size=(16, 5)) / 4).astype(np.float32)
-        self.decoder = rng.normal(size=(5, 16)).astype(np.float32)
-
-    def posteriors(self, images, noise=None):
-        mean = tf.reshape(images, [-1, 16]) @ self.encoder
-        posterior = gaussians.Gaussian(mean, tf.fill(tf.shape(mean), self.stddev))
-        if noise is None:
-            return (posterior,)
-        draws = noise[0].shape[0]
-        return (gaussians.Gaussian(*(tf.repeat(t[:, None], draws, axis=1) for t in posterior)),)
-
-    def decode(self, latents):
-        return tf.reshape(latents[0] @ self.decoder, [-1, *SHAPE])
 
 
 def _images(count=5, size=0.2):
@@ -40,7 +16,7 @@ def _images(count=5, size=0.2):
 
 @pytest.mark.parametrize("ancestors", ["mean", "sample"])
 def test_damage_of_a_linear_model_is_the_radius_times_its_largest_singular_value(ancestors):
-    victim, radius = LinearVictim(), np.linspace(0.1, 0.5, 5)
+    victim, radius = victims.Linear(units=5), np.linspace(0.1, 0.5, 5)
     found = attacks.maximum_damage(victim, _images(), radius, ancestors=ancestors)
     largest = np.linalg.svd(victim.encoder @ victim.decoder)[1][0]
     np.testing.assert_allclose(found.damage, radius * largest, rtol=1e-3)
@@ -51,7 +27,7 @@ def test_damage_of_a_linear_model_is_the_radius_times_its_largest_singular_value
 
 
 def test_the_box_binds():
-    victim = LinearVictim()
+    victim = victims.Linear(units=5)
     images = np.sign(_images()).astype(np.float32)
     found = attacks.maximum_damage(victim, images, 0.5)
     assert np.all(np.abs(found.adversarial) <= 1)
@@ -92,9 +68,10 @@ def test_more_starts_only_help_and_damage_is_what_the_model_shows():
         ({"steps": 0}, "steps"),
         ({"starts": 0}, "starts"),
         ({"bounds": (1.0, -1.0)}, "bounds"),
+        ({"seed": "0", "ancestors": "sample"}, "seed"),
     ],
 )
 def test_bad_input_is_named(changes, message):
-    arguments = {"victim": LinearVictim(), "images": _images(2), "radius": 1.0} | changes
+    arguments = {"victim": victims.Linear(units=5), "images": _images(2), "radius": 1.0} | changes
     with pytest.raises(ValueError, match=message):
         attacks.maximum_damage(**arguments)

@@ -4,7 +4,7 @@ import pytest
 from programs import assert_refused, run_program
 
 from seatbelt_tf import datasets
-from trainers import training
+from trainers import batteries, training
 
 SPRITES = {"name": "sprites", "image_size": 32, "data_dir": None}
 
@@ -53,7 +53,9 @@ def test_a_run_is_held_to_its_preprocessing():
         training.data(recorded, "test", batch_size=2)
 
 
-def test_a_run_is_not_resumed_on_other_images():
+def test_a_run_is_neither_resumed_on_other_images_nor_attacked_with_them():
     training.check_same_images({**SPRITES, "fingerprint": None})
     with pytest.raises(ValueError, match="fingerprint 123"):
         training.check_same_images({**SPRITES, "fingerprint": "123"})
+    with pytest.raises(ValueError, match="fingerprint 123"):
+        batteries.pairs({"data": {**SPRITES, "fingerprint": "123"}}, None, 2, 0)

@@ -2,63 +2,32 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
+import victims
 
-from seatbelt_tf import gaussians
 from seatbelt_tf.evaluation import disentanglement, noise, traverse
-
-
-class NoisyCopy:
-    """q(z | x) = Normal(x, s²), decoded to itself with a squared error as likelihood."""
-
-    image_shape = (4, 4, 1)
-    latent_dims = (16,)
-
-    def __init__(self, stddev):
-        self.stddev = stddev
-
-    def posteriors(self, images, noise=None):
-        mean = tf.reshape(images, [-1, 16])
-        posterior = gaussians.Gaussian(mean, tf.fill(tf.shape(mean), self.stddev))
-        if noise is None:
-            return (posterior,)
-        draws = noise[0].shape[0]
-        return (gaussians.Gaussian(*(tf.repeat(t[:, None], draws, axis=1) for t in posterior)),)
-
-    def log_likelihood(self, images, latents):
-        return -tf.reduce_sum(tf.square(tf.reshape(images, [-1, 16]) - latents[0]), axis=1)
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.5, 1.0])
 def test_noise_and_posterior_variances_add_up_in_a_copying_model(scale):
     images = np.zeros((400, 4, 4, 1), np.float32)
-    found = noise.noisy_log_likelihood(NoisyCopy(0.3), images, scale, draws=16)
+    found = noise.noisy_log_likelihood(victims.Copy(0.3), images, scale, draws=16)
     # -E|aε + s z|² = -16 (a² + s²); 6,400 draws that share ε within an image and z between images.
     assert found.shape == (400,)
     assert np.mean(found) == pytest.approx(-16 * (scale**2 + 0.09), rel=0.15)
 
 
 def test_stddev_norms_are_those_of_the_posteriors():
-    (norms,) = noise.stddev_norms(NoisyCopy(0.3), np.zeros((7, 4, 4, 1)), batch_size=3)
-    np.testing.assert_allclose(norms, np.full(7, 0.3 * 4), rtol=1e-6)
-
-
-class PixelsAsUnits(NoisyCopy):
-    """`NoisyCopy` whose posteriors are narrower in some units than in others."""
-
-    def encode(self, images):
-        mean = np.reshape(images, [-1, 16])
-        return (gaussians.Gaussian(mean, np.broadcast_to(self.stddev, mean.shape)),)
-
-    def decode(self, latents):
-        return tf.reshape(latents[0], [-1, 4, 4, 1])
+    (norms,) = noise.stddev_norms(victims.Copy(0.3), np.zeros((407, 4, 4, 1)))
+    np.testing.assert_allclose(norms, np.full(407, 0.3 * 4), rtol=1e-6)
 
 
 def test_a_traversal_moves_the_most_informative_units_one_at_a_time():
     images = np.random.default_rng(0).normal(size=(50, 4, 4, 1)).astype(np.float32)
     stddev = np.ones(16, np.float32)
     stddev[[3, 9]] = 0.01, 0.1
-    found, names = traverse(PixelsAsUnits(stddev), images, units=2, values=(-1, 0, 2))
+    model = victims.Copy(stddev)
+    model.encode = model.posteriors
+    found, names = traverse(model, images, units=2, values=(-1, 0, 2))
     assert names == ["z1[3]", "z1[9]"]
     assert found.shape == (2, 3, 4, 4, 1)
     flat, first = found.reshape(2, 3, 16), images[0].reshape(16)
@@ -72,7 +41,7 @@ def test_a_traversal_moves_the_most_informative_units_one_at_a_time():
 
 def test_negative_noise_is_refused():
     with pytest.raises(ValueError, match="scale"):
-        noise.noisy_log_likelihood(NoisyCopy(0.3), np.zeros((2, 4, 4, 1)), -0.1)
+        noise.noisy_log_likelihood(victims.Copy(0.3), np.zeros((2, 4, 4, 1)), -0.1)
 
 
 def _factors(count=4000):

@@ -1,6 +1,7 @@
 """The client against servers on loopback, gRPC and REST, and against a real one if there is one."""
 
 import base64
+import io
 import json
 import os
 import re
@@ -108,6 +109,13 @@ def test_nobody_listening_is_an_error_in_time(scheme):
     ):
         nobody.sample([[0, 0]])
     assert unavailable.value.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b"[]", b"{}"])
+def test_the_answer_of_another_kind_of_server_is_an_error(answer, monkeypatch):
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: io.BytesIO(answer))
+    with pytest.raises(ServingError, match="not one of TF Serving's"):
+        client.connect("http://localhost:8501").sample([[0, 0]])
 
 
 def test_a_server_that_does_not_answer_meets_the_deadline(address, served):

@@ -178,3 +178,5 @@ def test_an_unchecked_rank_ends_the_process_and_the_loader_says_so(tmp_path):
         assert loader.predict("encode", {"images": np.zeros((1, 8, 8, 1), np.float32)})
         with pytest.raises(cpp_loader.ProcessDiedError, match="exit status -6"):
             loader.predict("encode", {"images": np.zeros((8, 8, 1), np.float32)})
+        with pytest.raises(cpp_loader.ProcessDiedError, match="exit status -6"):
+            loader.predict("encode", {"images": np.zeros((1, 8, 8, 1), np.float32)})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 from programs import assert_refused, run_program
-from serving import make_run
+from serving import encode_image, make_run
 
 from export import cpp_loader, exporter, image_bytes, model_card, warmup
 from seatbelt_tf import runs
@@ -86,7 +86,8 @@ def test_without_the_messages_package_everything_else_is_written(exported, tmp_p
 
 def test_the_model_card_says_where_the_model_comes_from(tmp_path, exported):
     run, _ = make_run(tmp_path / "run")
-    summary = {"attacks": 500, "mean_closed_share": 0.625}
+    area = {"mean": 0.123456789, "lower": 0.1, "upper": 0.2}
+    summary = {"attacks": 500, "mean_closed_share": 0.625, "attack_area": area}
     doubt = {"name": "not_converged", "fired": True}
     for name, diagnostics in (("latent_kl-all", [doubt]), ("output-all", [])):
         runs.write_json(
@@ -96,11 +97,22 @@ def test_the_model_card_says_where_the_model_comes_from(tmp_path, exported):
     for fact in ("sprites", "Apache-2.0", "-1234.5", "[5, 4, 3]", "train.py --steps=20"):
         assert fact in card
     assert card.count("0.625") == 2
+    assert card.count("mean 0.123457, lower 0.1, upper 0.2") == 2
     assert card.count("Don't trust it: not_converged") == 1
     assert run.model_digest() in card
     assert "None made" in (exported.version / "assets.extra" / "MODEL_CARD.md").read_text()
     steps = json.loads((exported.version / "assets.extra" / "preprocessing.json").read_text())
     assert (steps["image_size"], steps["channels"], len(steps["steps"])) == (32, 1, 4)
+
+
+def test_the_card_counts_the_images_that_the_run_had(tmp_path):
+    for brightness in range(40):
+        path = tmp_path / "images" / f"{brightness}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(encode_image(np.full((32, 32), brightness, np.uint8)))
+    path.write_bytes(b"broken")
+    data = {"name": f"folder:{path.parent}", "data_dir": str(tmp_path), "max_unreadable": 1}
+    assert "train 33, validation 3, test 3" in model_card._data(data)
 
 
 def test_server_files_name_the_model(exported):

@@ -124,7 +124,6 @@ def test_the_programs_lead_from_one_to_the_next(trained):
     ("variables", "is_quiet"),
     [
         ({}, True),
-        ({"TF_CPP_MIN_LOG_LEVEL": "3"}, True),
         ({"SEATBELT_VERBOSE": "1"}, False),
         ({"TF_CPP_MIN_LOG_LEVEL": "0"}, False),
     ],

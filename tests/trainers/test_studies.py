@@ -9,9 +9,11 @@ import pytest
 from programs import assert_refused, run_program
 
 from seatbelt_tf import runs
-from trainers.studies import cells, experiments, scales, study
+from seatbelt_tf.evaluation import downstream
+from trainers.evaluation import parts
+from trainers.studies import cells, experiments, measures, scales, study
 from trainers.studies import defences as trial
-from trainers.studies.reports import defences
+from trainers.studies.reports import defences, sweeps
 
 ZOO = scales.Zoo(scales.SCALES["cpu"], "sprites", None)
 
@@ -169,6 +171,41 @@ def test_nothing_is_chosen_before_all_settings_are_tuned():
 def test_the_front_is_what_nothing_is_better_than():
     points = {"a": (1.0, 0.5), "b": (1.1, 0.6), "c": (1.2, 0.1), "d": (1.2, 0.2), "e": (0.9, 0.9)}
     assert defences.front(points) == ["e", "a", "c"]
+
+
+def test_the_best_of_the_map_is_the_least_area_at_the_vaes_quality(tmp_path):
+    zoo = scales.Zoo(scales.SCALES["smoke"], "sprites", None)
+    found = study.Findings(tmp_path, [])
+    for (beta, depth), area, quality in (
+        ((1.0, 1), 0.3, -100.0),
+        ((6.0, 1), 0.20004, -104.0),
+        ((1.0, 2), 0.20001, -95.0),
+        ((6.0, 2), 0.1, -106.0),
+    ):
+        values = dict.fromkeys(("loss", "target_loss", "area_above_blending"), np.full(3, area))
+        found._found[zoo.of(beta, depth)] = {
+            zoo.clean(): {"log_likelihood": quality},
+            zoo.attack(): {**values, "fired": []},
+        }
+    report = sweeps.heat_maps(zoo, found)
+    # Three digits of the table do not tell 0.20004 from 0.20001.
+    assert [(row["L"], row["β"]) for row in report.tables["best"]] == [(2, 1.0)]
+    assert report.ours.endswith("0.200 at L = 2, β = 1")
+
+
+def test_classifiers_are_trained_for_as_long_as_the_scale_says(monkeypatch):
+    taken = []
+
+    def evaluate(*_, **options):
+        taken.append(options)
+        nothing = dict.fromkeys(downstream.TASKS)
+        return downstream.Downstream(nothing, nothing, None, None, None)
+
+    monkeypatch.setattr(downstream, "evaluate", evaluate)
+    monkeypatch.setattr(parts, "load_images", lambda *_, **__: None)
+    measure = scales.Zoo(scales.SCALES["smoke"], "cifar10", None).downstream()
+    measures.FUNCTIONS[measure.name](None, None, {"data": {}}, **dict(measure.options))
+    assert taken == [{"attacked": 10, "steps": 20}]
 
 
 BAD = {

@@ -37,10 +37,15 @@ def test_a_finished_run_is_not_touched_by_another_command_line(trained):
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     again = run_program("train", *SMALL, directory=directory, without_tensorflow=True)
     assert_refused(again, "--resume")
-    other = run_program(
-        "train", "--resume", "--run=run", "--beta=2", directory=directory, without_tensorflow=True
-    )
-    assert_refused(other, "6.0")
+    for flag, started in (
+        ("--beta=2", "6.0"),
+        ("--layers=3", "Expected 2,"),
+        ("--epochs=2", "as "),
+    ):
+        other = run_program(
+            "train", "--resume", "--run=run", flag, directory=directory, without_tensorflow=True
+        )
+        assert_refused(other, started, "run was started with")
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 

@@ -29,7 +29,7 @@ def work_off(store, wanted, workers, report):
     context = multiprocessing.get_context("spawn")
     waiting, running = list(reversed(wanted)), {}
     reader, writer = context.Pipe(duplex=False)
-    with interruption.deferred(lambda: writer.send(None)) as pending:
+    with reader, writer, interruption.deferred(lambda: writer.send(None)) as pending:
         try:
             while waiting or running:
                 while waiting and len(running) < workers:

@@ -55,21 +55,20 @@ def attack(
     """A battery's measures by pair, its curves, its diagnostics and its best attacks."""
     ends = hearts(pairs) if hearts_only else batteries.pairs(config, None, pairs, SEED)
     images, targets = ends
-    options = {
-        "objective": objective,
-        "layers": layers,
-        "ancestors": ancestors,
-        "draws": 1 if ancestors == "fresh" else 4,
-        "max_evaluations": max_evaluations,
-        "restarts": 0,
-        "seed": SEED,
-    }
-    described = {**config, "data": {**config["data"], "hearts": hearts_only}}
-    attack_battery = batteries.open_battery(run, described, model, ends, weights, options)
-    records = attack_battery.run(lambda _: None)
-    blending = batteries.blending_shares(attack_battery)
+    battery, records, fired = _attacked(
+        model,
+        run,
+        config,
+        ends,
+        {"hearts": hearts_only},
+        weights,
+        objective=objective,
+        layers=layers,
+        ancestors=ancestors,
+        max_evaluations=max_evaluations,
+    )
+    blending = batteries.blending_shares(battery)
     measured = robustness.by_pair(records, blending)
-    diagnoses = attack_battery.diagnose(records)
     far = distances.distances(model, records["adversarial"], targets[records["pair"]])
     by_pair = {
         name: values.reshape(pairs, weights).mean(axis=1) for name, values in far._asdict().items()
@@ -78,7 +77,7 @@ def attack(
         **measured,
         **by_pair,
         **_curves(records, blending, np.isfinite(measured["attack_area"])),
-        "fired": np.array([diagnosis.name for diagnosis in diagnoses if diagnosis.fired], str),
+        "fired": np.array(fired, str),
         **_panel(model, records, images, targets),
     }
 
@@ -102,27 +101,31 @@ def strongest(
     moved a reconstruction, relative to its distortion's norm; "squared_error" of reconstructions.
     """
     ends = batteries.pairs(config, None, pairs, SEED, split)
-    described = {**config, "data": {**config["data"], "split": split}}
-    options = {
-        "layers": "all",
-        "ancestors": ancestors,
-        "draws": 4,
-        "max_evaluations": max_evaluations,
-        "restarts": restarts,
-        "seed": SEED,
-    }
-    found, areas, fired = [], {}, set()
+    found, fired = {}, set()
     for objective in objectives:
-        battery = batteries.open_battery(
-            run, described, model, ends, weights, {"objective": objective, **options}
+        battery, found[objective], names = _attacked(
+            model,
+            run,
+            config,
+            ends,
+            {"split": split},
+            weights,
+            objective=objective,
+            ancestors=ancestors,
+            max_evaluations=max_evaluations,
+            restarts=restarts,
         )
-        records = battery.run(lambda _: None)
-        blending = batteries.blending_shares(battery)
-        attacked, blended = distortion.areas(records, blending)
-        areas[f"area_{objective}"] = attacked - blended
-        fired |= {diagnosis.name for diagnosis in battery.diagnose(records) if diagnosis.fired}
-        found.append(records)
-    records = {name: np.concatenate([each[name] for each in found]) for name in found[0]}
+        fired.update(names)
+    # The same for all: their pairs and the draws that score them are.
+    blending = batteries.blending_shares(battery)
+    areas = {
+        f"area_{objective}": np.subtract(*distortion.areas(records, blending))
+        for objective, records in found.items()
+    }
+    records = {
+        name: np.concatenate([each[name] for each in found.values()])
+        for name in found[objectives[0]]
+    }
     clean_images, _ = parts.load_images(config["data"], split, images)
     measured = robustness.by_pair(records, blending)
     return {
@@ -135,7 +138,22 @@ def strongest(
     }
 
 
-def damage(model, run, config, images, radii, starts, steps, ancestors):  # noqa: ARG001
+def _attacked(model, run, config, ends, chosen, weights, **options):
+    """A battery worked off: (battery, its records, names of the diagnostics that fired).
+
+    `chosen` says how the pairs in `ends` were chosen, so that other pairs are another battery;
+    `options` are those of `attacks.attack`.
+    """
+    described = {**config, "data": {**config["data"], **chosen}}
+    draws = 1 if options["ancestors"] == "fresh" else 4
+    options = {"layers": "all", "draws": draws, "restarts": 0, "seed": SEED, **options}
+    battery = batteries.open_battery(run, described, model, ends, weights, options)
+    records = battery.run(lambda _: None)
+    fired = [diagnosis.name for diagnosis in battery.diagnose(records) if diagnosis.fired]
+    return battery, records, fired
+
+
+def damage(model, _run, config, images, radii, starts, steps, ancestors):
     """How far an untargeted attack moves reconstructions: (A, M) for the radii, and certificates.
 
     For a model with the defence "lipschitz": "certified", (A, M), whether no distortion of the
@@ -163,33 +181,33 @@ def damage(model, run, config, images, radii, starts, steps, ancestors):  # noqa
     return found
 
 
-def samples(model, run, config, count):  # noqa: ARG001
+def samples(model, _run, _config, count):
     """Images decoded from draws of the prior."""
     return {"samples": model.sample(count, seed=SEED).numpy()}
 
 
-def denoising(model, run, config, images, scales):  # noqa: ARG001
+def denoising(model, _run, config, images, scales):
     """log p(x | z), z ~ q(z | x + aε), of every image: (A, M) for the scales a."""
     test, _ = parts.load_images(config["data"], "test", images)
     values = [noise.noisy_log_likelihood(model, test, scale) for scale in scales]
     return {"scales": scales, "log_likelihood": np.stack(values)}
 
 
-def overlap(model, run, config, images):  # noqa: ARG001
-    """‖σ(x)‖₂ of every image by layer, and divided by √d: at most 1 for a prior's width."""
+def overlap(model, _run, config, images):
+    """‖σ(x)‖₂ of every image by layer: (M,) each."""
     test, _ = parts.load_images(config["data"], "test", images)
     norms = noise.stddev_norms(model, test)
     return {f"layer_{layer}": values for layer, values in enumerate(norms)}
 
 
-def disentanglement(model, run, config, images):  # noqa: ARG001
+def disentanglement(model, _run, config, images):
     """MIG of the posterior means of all layers, from images with their factors."""
     test, factors = parts.load_images(config["data"], "test", images, with_labels=True)
     latents = classifiers.latents(model, test)
     return {"mig": mig.mutual_information_gap(latents, factors)}
 
 
-def downstream(model, run, config, attacked, labelled, steps):  # noqa: ARG001
+def downstream(model, _run, config, attacked, labelled, steps):
     """Which images classifiers get right, unattacked and attacked: `evaluation.downstream`."""
     train = parts.load_images(config["data"], "train", labelled, with_labels=True)
     found = classifiers.evaluate(
@@ -197,6 +215,7 @@ def downstream(model, run, config, attacked, labelled, steps):  # noqa: ARG001
         train,
         parts.load_images(config["data"], "test", labelled, with_labels=True),
         attacked=attacked,
+        steps=steps,
     )
     fields = {"rows": found.rows, "distortion_norm": found.distortion_norm}
     for task in classifiers.TASKS:

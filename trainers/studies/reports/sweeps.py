@@ -210,12 +210,11 @@ def heat_maps(zoo, findings):
         )
         for name, label in names.items()
     }
-    allowed = [
-        row for row in rows if row["within 5 % of the VAE's"] == "yes" and row[common.AREA] != "—"
-    ]
-    best = min(allowed, key=lambda row: float(row[common.AREA].split()[0]), default=None)
+    is_allowed = [row["within 5 % of the VAE's"] == "yes" for row in rows]
+    areas = np.where(is_allowed, maps["area_above_blending"].ravel(), np.nan)
     tables, ours = {"figureD9": rows}, ""
-    if best is not None:
+    if np.any(np.isfinite(areas)):
+        best = rows[np.nanargmin(areas)]
         tables["best"] = [best]
         plain = common.area(findings, zoo, [zoo.of(1.0, 1)])
         ours = (
