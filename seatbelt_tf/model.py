@@ -360,7 +360,7 @@ class SeatbeltVAE(keras.Model):
         Raises:
             ValueError: see `pixels.check_images`, or fewer images than components.
         """
-        self._defences.adapt(self, np.asarray(pixels.check_images(images, self.image_shape)))
+        self._defences.adapt(self, pixels.check_images(images, self.image_shape).numpy())
 
     def is_adapted(self):
         """Whether the model may be trained: `adapt` was called, or no defence needs it."""

@@ -160,6 +160,18 @@ def test_settings_are_chosen_by_validation_within_a_limit_of_quality():
     assert {cell.model.seed for cell in cells_of_trial} == set(zoo.scale.seeds)
 
 
+def test_an_attacker_who_may_mix_the_target_in_is_never_weaker_than_that():
+    norms = np.array([0.0, 0.5, 1.0])
+    attacked = np.array([[0.0, 0.9, 1.0], [0.0, 0.2, 1.0], [np.nan] * 3])
+    blended = np.array([[0.0, 0.7, 1.0], [0.0, 0.7, 1.0], [np.nan] * 3])
+    found = measures.or_blended(
+        {"curve_norms": norms, "attack_curves": attacked, "blending_curves": blended}
+    )
+    np.testing.assert_allclose(found["area_above_blending"], [0.1, 0.0, np.nan], atol=1e-12)
+    np.testing.assert_allclose(found["attack_area"], [0.7, 0.6, np.nan])
+    np.testing.assert_allclose(found["norm_to_half"], [0.5 * 5 / 9, 0.5 * 5 / 7, np.nan])
+
+
 def test_nothing_is_chosen_before_all_settings_are_tuned():
     class Nothing:
         def of(self, model, measure):

@@ -18,6 +18,7 @@ from trainers import batteries, training
 from trainers.evaluation import parts
 
 CURVE_NORMS = np.linspace(0.0, 1.0, 41)
+FINE_NORMS = np.linspace(0.0, 1.0, 401)
 SEED = 0
 SHOWN = 12
 
@@ -95,8 +96,9 @@ def strongest(
     restarts,
     images,
 ):
-    """Several batteries on the same pairs: at each distortion the one that closes most counts.
+    """Several batteries on the same pairs: at each distortion what closes most counts.
 
+    Mixing the target in counts as one of the attacks, so that no area above blending is negative.
     "area_OBJECTIVE" is the area above blending of one alone; "slope" the farthest that any attack
     moved a reconstruction, relative to its distortion's norm; "squared_error" of reconstructions.
     """
@@ -128,13 +130,37 @@ def strongest(
     }
     clean_images, _ = parts.load_images(config["data"], split, images)
     measured = robustness.by_pair(records, blending)
+    has_gap = np.isfinite(measured["attack_area"])
+    curves = _curves(records, blending, has_gap, FINE_NORMS)
     return {
         **measured,
         **areas,
-        **_curves(records, blending, np.isfinite(measured["attack_area"])),
+        **or_blended(curves),
         "slope": _slopes(model, records, ends[0]),
         "squared_error": _squared_error(in_batches(model, clean_images), clean_images),
         "fired": np.array(sorted(fired), str),
+    }
+
+
+def or_blended(curves):
+    """What an attacker has who may mix the target in instead: `curves` and their areas by pair.
+
+    Args:
+        curves: dict with "curve_norms", (K,), "attack_curves" and "blending_curves", (P, K).
+    """
+    norms, blended = curves["curve_norms"], curves["blending_curves"]
+    best = np.maximum(curves["attack_curves"], blended)
+    areas = {
+        name: np.trapezoid(values, norms, axis=1)
+        for name, values in (("attack_area", best), ("blending_area", blended))
+    }
+    halves = [distortion.norm_to_close((norms, curve)) for curve in best]
+    return {
+        **curves,
+        **areas,
+        "attack_curves": best,
+        "area_above_blending": areas["attack_area"] - areas["blending_area"],
+        "norm_to_half": np.where(np.isnan(areas["attack_area"]), np.nan, halves),
     }
 
 
@@ -244,12 +270,12 @@ def _squared_error(rebuilt, images):
     return np.mean(np.sum(np.square(rebuilt - images), axis=(1, 2, 3)))
 
 
-def _curves(records, blending, has_gap):
+def _curves(records, blending, has_gap, norms=CURVE_NORMS):
     """Distortion curves of all pairs, NaN for those without a gap; has_gap: (P,) bool."""
-    curves = np.full((2, len(blending), len(CURVE_NORMS)), np.nan)
-    curves[:, has_gap] = distortion.curves(records, blending, CURVE_NORMS)
+    curves = np.full((2, len(blending), len(norms)), np.nan)
+    curves[:, has_gap] = distortion.curves(records, blending, norms)
     return {
-        "curve_norms": CURVE_NORMS,
+        "curve_norms": norms,
         "attack_curves": curves[0],
         "blending_curves": curves[1],
     }
