@@ -56,7 +56,9 @@ EVERY_FIGURE = {
         [0.5, 1, 2], {"VAE": [1, 2, 3], "Seatbelt-VAE": ([1, 2, 3], [[0.5, 1, 2], [2, 3, 4]])}
     ),
     "distortion_curves": lambda: figures.distortion_curves(
-        [0, 0.5, 1], {"attack": ([0, 0.8, 1], [[0, 0.7, 1], [0, 0.9, 1]]), "blending": [0, 0.7, 1]}
+        [0, 0.5, 1],
+        {"attack": ([0, 0.8, 1], [[0, 0.7, 1], [0, 0.9, 1]]), "other": [0, 0.7, 1]},
+        blending={"other": [0, 0.6, 1]},
     ),
 }
 every_figure = pytest.mark.parametrize("draw", EVERY_FIGURE.values(), ids=EVERY_FIGURE.keys())
@@ -315,6 +317,8 @@ def test_distortion_curves_are_sorted_and_refuse_norms_beyond_the_target():
     assert axes.lines[0].get_xydata().tolist() == [[0, 0], [0.5, 0.8], [1, 1]]
     with pytest.raises(ValueError, match="norms"):
         figures.distortion_curves([0, 1.5], {"attack": [0, 1]})
+    with pytest.raises(ValueError, match="blending"):
+        figures.distortion_curves([0, 1], {"attack": [0, 1]}, blending={"atack": [0, 1]})
 
 
 def test_two_weights_with_a_pair_of_means_are_not_taken_for_an_interval():

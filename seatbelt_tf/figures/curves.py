@@ -45,13 +45,15 @@ def weight_curves(weights, curves, *, ylabel="attack loss Δ (nats)", log=True, 
     return figure
 
 
-def distortion_curves(norms, curves, *, title=None):
+def distortion_curves(norms, curves, *, blending=None, title=None):
     """Draws shares of the gap closed against the distortion's relative norm.
 
     Args:
       norms: (K,) ‖d‖₂ / ‖x_t − x‖₂ between 0 and 1, in any order.
       curves: dict of label to (K,) mean shares, or to a tuple ((K,) means, (2, K) lower and upper
         ends of the 95 % interval).
+      blending: dict of labels of `curves` to (K,) mean shares of mixing the target in, drawn dashed
+        in the same colour; or None.
       title: text above the figure, or None.
 
     Returns:
@@ -59,19 +61,27 @@ def distortion_curves(norms, curves, *, title=None):
 
     Raises:
       ValueError: on shapes that do not match, on values that are not finite, norms out of range,
-        interval ends in the wrong order, or no curves.
+        interval ends in the wrong order, no curves, or blending of a curve that is not there.
     """
     norms = arguments.vector("norms", norms)
     if np.any((norms < 0) | (norms > 1)):
         raise checks.invalid("norms", "numbers between 0 and 1", norms)
     ylabel = "share of the gap closed"
-    figure, _ = _drawn(norms, curves, "‖d‖₂ / ‖target − input‖₂", ylabel, title)
+    dashed = {}
+    for label, shares in (blending or {}).items():
+        checks.one_of("blending", label, curves)
+        dashed[label], _ = arguments.mean_and_interval(f"blending[{label!r}]", shares, len(norms))
+    xlabel = "‖d‖₂ / ‖target − input‖₂"
+    figure, _ = _drawn(norms, curves, xlabel, ylabel, title, dashed, "mixing the target in")
     figure.axes[0].set(xlim=(0, 1), ylim=(0, 1.02))
     return figure
 
 
-def _drawn(positions, curves, xlabel, ylabel, title):
-    """Lines with a legend beside, intervals shaded: -> a `Figure`, all numbers drawn (n,)."""
+def _drawn(positions, curves, xlabel, ylabel, title, dashed=None, dashed_label=None):
+    """Lines with a legend beside, intervals shaded: -> a `Figure`, all numbers drawn (n,).
+
+    dashed: dict of some of the curves' labels to (K,), drawn in their colours.
+    """
     if not curves:
         raise checks.invalid("curves", "at least one curve", curves)
     order = np.argsort(positions, kind="stable")
@@ -83,6 +93,11 @@ def _drawn(positions, curves, xlabel, ylabel, title):
     figure = canvas.blank((6.4, 3.8), layout="constrained")
     axes = figure.add_subplot()
     canvas.lines(axes, positions[order], pairs)
+    for label, values in (dashed or {}).items():
+        colour = canvas.colour(list(curves).index(label))
+        axes.plot(positions[order], values[order], "--", color=colour, lw=1)
+    if dashed:
+        axes.plot([], [], "--", color="gray", lw=1, label=dashed_label)
     canvas.style(axes, ylabel, xlabel)
     if title is not None:
         axes.set_title(title, fontsize=canvas.TITLE_SIZE, loc="left")

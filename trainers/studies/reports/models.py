@@ -17,7 +17,7 @@ def comparison(zoo, findings):
             by_member.setdefault(model.member, []).append(model)
     kl, output, fresh = zoo.attack(), zoo.attack("output"), zoo.attack(ancestors="fresh")
     plain = findings.over_seeds(by_member["VAE"], kl, "area_above_blending")
-    rows, dots, curves = [], {}, {}
+    rows, dots, curves, blended = [], {}, {}, {}
     for member, models in by_member.items():
 
         def values(name, measure=kl, models=models):
@@ -56,8 +56,7 @@ def comparison(zoo, findings):
             dots[member] = (*interval(areas), np.nanmean(areas, axis=1))
             norms = values("curve_norms")[0]
             curves[member] = np.nanmean(values("attack_curves"), axis=(0, 1))
-            blended = np.nanmean(values("blending_curves"), axis=(0, 1))
-            curves[f"{member}, blending"] = blended
+            blended[member] = np.nanmean(values("blending_curves"), axis=(0, 1))
     pictures = {}
     if dots:
         pictures["areas"] = charts.panels(
@@ -67,7 +66,7 @@ def comparison(zoo, findings):
                 )
             }
         )
-        pictures["distortion_curves"] = figures.distortion_curves(norms, curves)
+        pictures["distortion_curves"] = figures.distortion_curves(norms, curves, blending=blended)
         pictures["training"] = common.training_curves(findings, zoo, by_member)
     areas = [f"{m} {common.area(findings, zoo, models)}" for m, models in by_member.items()]
     paper = "Seatbelt-VAE hardest to attack, TC-penalised DLGM no harder than a VAE (Δ)"
