@@ -161,12 +161,13 @@ def test_defences_of_a_hierarchy_fit_together_and_are_saved_with_it(defences, tm
     np.testing.assert_array_equal(loaded.elbo(images), model.elbo(images))
 
 
-INFERENCE = {"variance_floor": {}, "lipschitz": {}, "mcmc": CHAIN}
+INFERENCE = {"variance_floor": {}, "lipschitz": {}, "mcmc": CHAIN, "pca": {}}
 
 
 @pytest.mark.parametrize("name", INFERENCE)
 def test_no_defence_of_the_inference_hides_its_gradient_from_the_attack(name):
     model, images, targets = _model(**{name: INFERENCE[name]}), _images(3), _images(3, seed=1)
+    model.adapt(_images(20, seed=2))
     run = attacks.Attack(model, max_evaluations=60)
     found = diagnostics.gradient_checks(run.divergence_and_gradient(targets), images)
     assert not [check.name for check in found if check.fired]
