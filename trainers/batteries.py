@@ -40,7 +40,9 @@ def open_battery(run, config, model, ends, weights, options):
         weights: how many λ.
         options: keyword arguments of `attacks.attack`; "seed" also chose the pairs.
     """
-    origin = {"model": run.model_digest(), "data": config["data"], "seed": options["seed"]}
+    # Images that have moved are the same images.
+    data = {**config["data"], "data_dir": run.config()["data"]["data_dir"]}
+    origin = {"model": run.model_digest(), "data": data, "seed": options["seed"]}
     return battery.Battery(model, *ends, paper_weights(weights), run.attacks, options, origin)
 
 

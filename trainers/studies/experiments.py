@@ -39,6 +39,8 @@ def _comparison(zoo):
                 zoo.clean(),
                 zoo.attack(),
                 zoo.attack(ancestors="fresh"),
+                zoo.losses(),
+                zoo.losses(ancestors="fresh"),
                 *((zoo.attack("output"),) if seed == first else ()),
             ),
         )

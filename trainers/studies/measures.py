@@ -56,7 +56,7 @@ def attack(
     """A battery's measures by pair, its curves, its diagnostics and its best attacks."""
     ends = hearts(pairs) if hearts_only else batteries.pairs(config, None, pairs, SEED)
     images, targets = ends
-    battery, records, fired = _attacked(
+    battery, records = _attacked(
         model,
         run,
         config,
@@ -78,9 +78,17 @@ def attack(
         **measured,
         **by_pair,
         **_curves(records, blending, np.isfinite(measured["attack_area"])),
-        "fired": np.array(fired, str),
+        "fired": np.array(sorted(_fired(battery, records)), str),
         **_panel(model, records, images, targets),
     }
+
+
+def losses(model, run, config, pairs, weights, **options):
+    """Δ of every attack of the same battery as `attack`'s: (P, W), and its λ, (W,)."""
+    ends = batteries.pairs(config, None, pairs, SEED)
+    _, records = _attacked(model, run, config, ends, {"hearts": False}, weights, **options)
+    by_weight = {name: records[name].reshape(pairs, weights) for name in ("loss", "weight")}
+    return {"losses": by_weight["loss"], "weights": by_weight["weight"][0]}
 
 
 def strongest(
@@ -105,7 +113,7 @@ def strongest(
     ends = batteries.pairs(config, None, pairs, SEED, split)
     found, fired = {}, set()
     for objective in objectives:
-        battery, found[objective], names = _attacked(
+        battery, found[objective] = _attacked(
             model,
             run,
             config,
@@ -117,7 +125,7 @@ def strongest(
             max_evaluations=max_evaluations,
             restarts=restarts,
         )
-        fired.update(names)
+        fired |= _fired(battery, found[objective])
     # The same for all: their pairs and the draws that score them are.
     blending = batteries.blending_shares(battery)
     areas = {
@@ -165,7 +173,7 @@ def or_blended(curves):
 
 
 def _attacked(model, run, config, ends, chosen, weights, **options):
-    """A battery worked off: (battery, its records, names of the diagnostics that fired).
+    """A battery worked off: (battery, its records).
 
     `chosen` says how the pairs in `ends` were chosen, so that other pairs are another battery;
     `options` are those of `attacks.attack`.
@@ -175,8 +183,12 @@ def _attacked(model, run, config, ends, chosen, weights, **options):
     options = {"layers": "all", "draws": draws, "restarts": 0, "seed": SEED, **options}
     battery = batteries.open_battery(run, described, model, ends, weights, options)
     records = battery.run(lambda _: None)
-    fired = [diagnosis.name for diagnosis in battery.diagnose(records) if diagnosis.fired]
-    return battery, records, fired
+    return battery, records
+
+
+def _fired(battery, records):
+    """The names of the diagnostics that fired."""
+    return {diagnosis.name for diagnosis in battery.diagnose(records) if diagnosis.fired}
 
 
 def damage(model, _run, config, images, radii, starts, steps, ancestors):
@@ -319,6 +331,7 @@ FUNCTIONS = {
     for function in (
         clean,
         attack,
+        losses,
         strongest,
         damage,
         samples,

@@ -317,6 +317,10 @@ class Zoo:
             ),
         )
 
+    def losses(self, ancestors="mean"):
+        """Δ of every latent attack of the same battery."""
+        return self.attack(ancestors=ancestors)._replace(name="losses")
+
     def _model(self, member, seed, **options):
         options = tuple(sorted({**dict(self.training), **options}.items()))
         return Model(member, self.dataset, options, seed, self.data_dir)

@@ -11,7 +11,19 @@ from trainers.studies.study import number
 # Δ is in nats, or a distance for W2.
 AREA, LOSS = "area above blending", "Δ averaged over λ"
 TARGET = "−log p(target | z*) (nats)"
+# Latent attacks end at 0 here and there.
+LEAST_LOSS = 1e-12
 MEASURES = {"target_loss": TARGET, "loss": LOSS, "area_above_blending": AREA}
+
+
+def log_mean(losses):
+    """ln of the mean over λ, (..., W) -> (...): the largest λ decide it."""
+    return np.log(np.maximum(np.mean(losses, axis=-1), LEAST_LOSS))
+
+
+def mean_log(losses):
+    """Mean over λ of ln Δ, (..., W) -> (...): every λ counts alike."""
+    return np.mean(np.log(np.maximum(losses, LEAST_LOSS)), axis=-1)
 
 
 def training_curves(findings, zoo, by_label):

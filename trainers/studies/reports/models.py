@@ -16,6 +16,10 @@ def comparison(zoo, findings):
         for model in zoo.members(seed):
             by_member.setdefault(model.member, []).append(model)
     kl, output, fresh = zoo.attack(), zoo.attack("output"), zoo.attack(ancestors="fresh")
+    geometric = {
+        "Δ, geometric mean over λ": zoo.losses(),
+        "Δ, geometric mean over λ, with noise redrawn (broken)": zoo.losses(ancestors="fresh"),
+    }
     plain = findings.over_seeds(by_member["VAE"], kl, "area_above_blending")
     rows, dots, curves, blended = [], {}, {}, {}
     for member, models in by_member.items():
@@ -48,6 +52,9 @@ def comparison(zoo, findings):
             "Δ / Δ(d = 0)": words(*interval(values("relative_loss"))),
             common.LOSS: words(*interval(values("loss"))),
             "Δ with noise redrawn (broken)": words(*interval(values("loss", fresh))),
+            **{
+                label: _geometric(values("losses", measure)) for label, measure in geometric.items()
+            },
             "Δ, output attack (first seed)": words(*interval(values("loss", output))),
             "checks that fired": common.fired(findings, models, kl),
         }
@@ -67,10 +74,39 @@ def comparison(zoo, findings):
             }
         )
         pictures["distortion_curves"] = figures.distortion_curves(norms, curves, blending=blended)
+        pictures["losses"] = _losses(zoo, findings, by_member)
         pictures["training"] = common.training_curves(findings, zoo, by_member)
     areas = [f"{m} {common.area(findings, zoo, models)}" for m, models in by_member.items()]
     paper = "Seatbelt-VAE hardest to attack, TC-penalised DLGM no harder than a VAE (Δ)"
     return Report({"comparison": rows}, pictures, paper, f"{common.AREA}: {', '.join(areas)}")
+
+
+def _geometric(losses):
+    """(S, P, W) Δ -> its geometric mean and interval in words."""
+    if losses is None:
+        return words(*interval(None))
+    return words(*np.exp(interval(common.mean_log(losses))))
+
+
+def _losses(zoo, findings, by_member):
+    """Δ against λ, its geometric mean over seeds and pairs, with and without redrawn noise."""
+    drawn = {}
+    for title, measure in (
+        ("a deterministic objective", zoo.losses()),
+        ("noise redrawn at every evaluation (broken)", zoo.losses(ancestors="fresh")),
+    ):
+        curves = {}
+        for member, models in by_member.items():
+            losses = findings.over_seeds(models, measure, "losses")
+            if losses is not None:
+                weights = findings.over_seeds(models, measure, "weights")[0]
+                logarithms = np.log(np.maximum(losses, common.LEAST_LOSS))
+                curves[member] = np.exp(np.mean(logarithms, axis=(0, 1)))
+        if curves:
+            drawn[title] = charts.lines(
+                np.log2(weights), curves, xlabel="log₂ λ", ylabel="Δ (nats)", log=True
+            )
+    return charts.panels(drawn) if drawn else None
 
 
 def panels(zoo, findings):
