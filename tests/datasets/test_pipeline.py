@@ -44,7 +44,7 @@ def test_scaled_bytes_lie_exactly_in_range(xla):
 
 
 def test_scaling_twice_is_refused():
-    with pytest.raises(ValueError, match="images.dtype. Expected uint8"):
+    with pytest.raises(ValueError, match="Expected uint8"):
         datasets.scale(np.zeros((2, 2), np.float32))
 
 
