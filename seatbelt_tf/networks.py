@@ -204,6 +204,16 @@ def conditional_mlp(input_dim, width, dtype, seed):
     return keras.Sequential([keras.Input((input_dim,)), *layers], name="conditional_mlp")
 
 
+def positive_stddev(raw):
+    """softplus(a) + 1e-4: a standard deviation of any real a."""
+    return tf.nn.softplus(raw) + SMALLEST_STDDEV
+
+
+def raw_stddev(stddev):
+    """The a of which `positive_stddev` makes a number above 1e-4."""
+    return math.log(math.expm1(stddev - SMALLEST_STDDEV))
+
+
 class GaussianHead(keras.layers.Layer):
     """A diagonal Gaussian from features: (M, f) -> `Gaussian` of (M, units), float32.
 
@@ -220,7 +230,7 @@ class GaussianHead(keras.layers.Layer):
         self.units = units
         self.initial_stddev = initial_stddev
         self.seed = seed
-        bias = math.log(math.expm1(initial_stddev - SMALLEST_STDDEV))
+        bias = raw_stddev(initial_stddev)
         initializer = keras.initializers.GlorotNormal(seed=seed)
         self.mean = keras.layers.Dense(units, kernel_initializer=initializer, dtype="float32")
         self.raw_stddev = keras.layers.Dense(
@@ -235,8 +245,7 @@ class GaussianHead(keras.layers.Layer):
         self.raw_stddev.build(input_shape)
 
     def call(self, features):
-        stddev = tf.nn.softplus(self.raw_stddev(features)) + SMALLEST_STDDEV
-        return Gaussian(self.mean(features), stddev)
+        return Gaussian(self.mean(features), positive_stddev(self.raw_stddev(features)))
 
     def get_config(self):
         return {

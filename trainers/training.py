@@ -124,7 +124,7 @@ def data(config, split, **options):
 def _some_images(config, count):
     """About `count` training images, the same every time: (N, H, W, C)."""
     batches = data(config, "train", batch_size=EVALUATION_BATCH, shuffle=True, seed=0)
-    return np.concatenate([batch.numpy() for batch in batches.take(count // EVALUATION_BATCH)])
+    return _held(batches.take(count // EVALUATION_BATCH))
 
 
 def pairs(config, count, seed=0, split="test"):

@@ -12,10 +12,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from seatbelt_tf import checks
+from seatbelt_tf import checks, networks
 from seatbelt_tf.defences.base import Defence, register
 from seatbelt_tf.gaussians import Gaussian
-from seatbelt_tf.networks import SMALLEST_STDDEV
 
 
 @register("pca")
@@ -141,7 +140,7 @@ class FixedMeanHead(keras.layers.Layer):
         super().__init__(**{**kwargs, "dtype": "float32"})
         del seed
         self.units = units
-        self._initial = math.log(math.expm1(initial_stddev - SMALLEST_STDDEV))
+        self._initial = networks.raw_stddev(initial_stddev)
 
     def build(self, input_shape):
         del input_shape
@@ -149,6 +148,6 @@ class FixedMeanHead(keras.layers.Layer):
         self.raw_stddev = self.add_weight(shape=(self.units,), initializer=initial, name="stddev")
 
     def call(self, features):
-        stddev = tf.nn.softplus(tf.convert_to_tensor(self.raw_stddev)) + SMALLEST_STDDEV
+        stddev = networks.positive_stddev(tf.convert_to_tensor(self.raw_stddev))
         features = tf.cast(features, tf.float32)
         return Gaussian(features, tf.broadcast_to(stddev, tf.shape(features)))

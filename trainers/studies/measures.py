@@ -41,33 +41,15 @@ def clean(model, run, config, images):
     }
 
 
-def attack(
-    model,
-    run,
-    config,
-    objective,
-    layers,
-    ancestors,
-    pairs,
-    weights,
-    max_evaluations,
-    hearts_only=False,
-):
-    """A battery's measures by pair, its curves, its diagnostics and its best attacks."""
+def attack(model, run, config, pairs, weights, hearts_only=False, **options):
+    """A battery's measures by pair, its curves, its diagnostics and its best attacks.
+
+    `options`, here and below, are those of `attacks.attack`.
+    """
     ends = hearts(pairs) if hearts_only else batteries.pairs(config, None, pairs, SEED)
     images, targets = ends
-    battery, records = _attacked(
-        model,
-        run,
-        config,
-        ends,
-        {"hearts": hearts_only},
-        weights,
-        objective=objective,
-        layers=layers,
-        ancestors=ancestors,
-        max_evaluations=max_evaluations,
-    )
+    chosen = {"hearts": hearts_only}
+    battery, records = _attacked(model, run, config, ends, chosen, weights, **options)
     blending = batteries.blending_shares(battery)
     measured = robustness.by_pair(records, blending)
     far = distances.distances(model, records["adversarial"], targets[records["pair"]])
@@ -91,19 +73,7 @@ def losses(model, run, config, pairs, weights, **options):
     return {"losses": by_weight["loss"], "weights": by_weight["weight"][0]}
 
 
-def strongest(
-    model,
-    run,
-    config,
-    split,
-    objectives,
-    ancestors,
-    pairs,
-    weights,
-    max_evaluations,
-    restarts,
-    images,
-):
+def strongest(model, run, config, split, objectives, pairs, weights, images, **options):
     """Several batteries on the same pairs: at each distortion what closes most counts.
 
     Mixing the target in counts as one of the attacks, so that no area above blending is negative.
@@ -114,16 +84,7 @@ def strongest(
     found, fired = {}, set()
     for objective in objectives:
         battery, found[objective] = _attacked(
-            model,
-            run,
-            config,
-            ends,
-            {"split": split},
-            weights,
-            objective=objective,
-            ancestors=ancestors,
-            max_evaluations=max_evaluations,
-            restarts=restarts,
+            model, run, config, ends, {"split": split}, weights, objective=objective, **options
         )
         fired |= _fired(battery, found[objective])
     # The same for all: their pairs and the draws that score them are.
@@ -175,8 +136,7 @@ def or_blended(curves):
 def _attacked(model, run, config, ends, chosen, weights, **options):
     """A battery worked off: (battery, its records).
 
-    `chosen` says how the pairs in `ends` were chosen, so that other pairs are another battery;
-    `options` are those of `attacks.attack`.
+    `chosen` says how the pairs in `ends` were chosen, so that other pairs are another battery.
     """
     described = {**config, "data": {**config["data"], **chosen}}
     draws = 1 if options["ancestors"] == "fresh" else 4

@@ -22,7 +22,7 @@ def log_mean(losses):
 
 
 def mean_log(losses):
-    """Mean over λ of ln Δ, (..., W) -> (...): every λ counts alike."""
+    """Mean of ln Δ over the last axis, (..., n) -> (...): every attack counts alike."""
     return np.mean(np.log(np.maximum(losses, LEAST_LOSS)), axis=-1)
 
 

@@ -100,8 +100,8 @@ def _losses(zoo, findings, by_member):
             losses = findings.over_seeds(models, measure, "losses")
             if losses is not None:
                 weights = findings.over_seeds(models, measure, "weights")[0]
-                logarithms = np.log(np.maximum(losses, common.LEAST_LOSS))
-                curves[member] = np.exp(np.mean(logarithms, axis=(0, 1)))
+                by_weight = losses.reshape(-1, len(weights)).T
+                curves[member] = np.exp(common.mean_log(by_weight))
         if curves:
             drawn[title] = charts.lines(
                 np.log2(weights), curves, xlabel="log₂ λ", ylabel="Δ (nats)", log=True
