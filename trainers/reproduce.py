@@ -210,7 +210,7 @@ def _write(study):
     from trainers.studies import study as writing
 
     name, zoo, wanted = study.name, study.zoo, cells.merged(study.cells)
-    if wanted and findings.unfinished == len(wanted):
+    if wanted and findings.is_empty:
         print(f"  nothing finished of {name} on {zoo.dataset}")
         return False
     report = reports.REPORTS[name](zoo, findings)

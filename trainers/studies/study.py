@@ -40,16 +40,18 @@ class Findings:
         seconds: time that the finished work took, trainings and measures; reports that make
             something themselves add to it.
         unfinished: number of cells of which something is missing.
+        is_empty: whether nothing was found.
     """
 
     def __init__(self, store, wanted):
         self.store = pathlib.Path(store)
-        self.seconds, self.unfinished, self._found = 0.0, 0, {}
+        self.seconds, self.unfinished, self.is_empty, self._found = 0.0, 0, True, {}
         for cell in wanted:
             found = cells.results(store, cell)
             self._found.setdefault(cell.model, {}).update(found)
             self.unfinished += len(found) < len(cell.measures)
             if found:
+                self.is_empty = False
                 self.seconds += cells.training_seconds(cells.run_of(store, cell.model))
                 self.seconds += sum(float(arrays["seconds"]) for arrays in found.values())
 
@@ -61,6 +63,27 @@ class Findings:
         """(S, P) values of a measure by seed and pair, of the finished models; None without any."""
         found = [self.of(model, measure) for model in models]
         rows = [arrays[name] for arrays in found if arrays is not None]
+        return np.stack(rows) if rows else None
+
+    def differences(self, first, second, name, reduce=np.asarray):
+        """What values of some results are above those of others, seed by seed.
+
+        Args:
+            first, second: as many (model, measure)s, seed by seed.
+            name: of the values, (P, ...) by pair.
+            reduce: what is made of the values before they are subtracted, (P, ...) -> (P,).
+
+        Returns:
+            (S, P) of the seeds of which both are finished; None without any.
+        """
+        found = [
+            [self.of(*result) for result in results] for results in zip(first, second, strict=True)
+        ]
+        rows = [
+            reduce(one[name]).astype(float) - reduce(other[name])
+            for one, other in found
+            if one is not None and other is not None
+        ]
         return np.stack(rows) if rows else None
 
 

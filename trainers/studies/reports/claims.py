@@ -88,11 +88,9 @@ def _robustness(zoo, findings):
 
 
 def _difference(findings, first, second, measure, name, reduce=np.asarray):
-    """(S, P) differences of what `reduce` makes of the values; None unless all are finished."""
-    values = [findings.over_seeds(models, measure, name) for models in (first, second)]
-    if any(found is None for found in values) or len(values[0]) != len(values[1]):
-        return None
-    return reduce(values[0]) - reduce(values[1])
+    """(S, P) differences of what `reduce` makes of one measure of two groups of models."""
+    groups = ([(model, measure) for model in models] for models in (first, second))
+    return findings.differences(*groups, name, reduce)
 
 
 def _quality(zoo, findings):
@@ -119,27 +117,24 @@ def _attacks(zoo, findings):
     rows = []
     deep = [zoo.of(beta, zoo.scale.depth) for beta in zoo.scale.betas]
     for part in ("bottom", "top"):
-        found = [
-            findings.over_seeds(deep, zoo.attack(layers=layers), "closed_share")
-            for layers in ("all", part)
-        ]
-        complete = all(values is not None and len(values) == len(deep) for values in found)
-        difference = found[0] - found[1] if complete else None
+        difference = findings.differences(
+            *([(model, zoo.attack(layers=layers)) for model in deep] for layers in ("all", part)),
+            "closed_share",
+        )
         rows.append(
             _row(
                 f"attacking all layers closes more than the {part} one",
-                "share of the gap closed (difference)",
+                f"share of the gap closed (difference), {len(deep)} models of other β",
                 interval(difference),
                 1,
                 "slight advantage (fig. D.8)",
             )
         )
     for model in zoo.members(zoo.scale.seeds[0]):
-        found = [
-            findings.over_seeds([model], zoo.attack(objective), "area_above_blending")
-            for objective in ("latent_kl", "output")
-        ]
-        difference = None if any(values is None for values in found) else found[0] - found[1]
+        difference = findings.differences(
+            *([(model, zoo.attack(objective))] for objective in ("latent_kl", "output")),
+            "area_above_blending",
+        )
         rows.append(
             _row(
                 f"latent attacks beat output attacks: {model.member}",
@@ -216,12 +211,9 @@ def _downstream(zoo, findings):
     for task in TASKS:
         for weaker, stronger in ((0, 1), (1, 2)):
             models = by_member[weaker], by_member[stronger]
-            found = [
-                findings.over_seeds(group, zoo.downstream(), f"attacked_{task}") for group in models
-            ]
-            difference = None
-            if all(values is not None for values in found) and len(found[0]) == len(found[1]):
-                difference = found[1].astype(float) - found[0]
+            difference = _difference(
+                findings, models[1], models[0], zoo.downstream(), f"attacked_{task}"
+            )
             rows.append(
                 _row(
                     f"{models[1][0].member} keeps more accuracy under attack than "

@@ -20,7 +20,7 @@ def comparison(zoo, findings):
         "Δ, geometric mean over λ": zoo.losses(),
         "Δ, geometric mean over λ, with noise redrawn (broken)": zoo.losses(ancestors="fresh"),
     }
-    plain = findings.over_seeds(by_member["VAE"], kl, "area_above_blending")
+    plain = [(model, kl) for model in by_member["VAE"]]
     rows, dots, curves, blended = [], {}, {}, {}
     for member, models in by_member.items():
 
@@ -28,9 +28,9 @@ def comparison(zoo, findings):
             return findings.over_seeds(models, measure, name)
 
         areas = values("area_above_blending")
-        difference = None
-        if areas is not None and plain is not None and len(areas) == len(plain):
-            difference = areas - plain
+        difference = findings.differences(
+            [(model, kl) for model in models], plain, "area_above_blending"
+        )
         quality = [findings.of(model, zoo.clean()) for model in models]
         quality = [found for found in quality if found is not None]
         row = {
