@@ -1,12 +1,14 @@
 """Attacks on the latents and outputs of VAEs, many at once, inside the pixel box."""
 
 from seatbelt_tf.attacks.attack import Attack, AttackResult, attack, paper_weights
+from seatbelt_tf.attacks.ball_ascent import Ascent, maximize_in_ball
 from seatbelt_tf.attacks.box_lbfgs import Status, minimize_in_box
 from seatbelt_tf.attacks.maximum_damage import Damage, maximum_damage
 from seatbelt_tf.attacks.scoring import Score, Scorer, score
 from seatbelt_tf.attacks.victim import Attackable, Victim
 
 __all__ = [
+    "Ascent",
     "Attack",
     "AttackResult",
     "Attackable",
@@ -16,6 +18,7 @@ __all__ = [
     "Status",
     "Victim",
     "attack",
+    "maximize_in_ball",
     "maximum_damage",
     "minimize_in_box",
     "paper_weights",

@@ -257,15 +257,13 @@ def _better_neighbours(best, pair_ids, weights, problem):
     return np.array(rows, int), np.array(sources, int)
 
 
-def check_images(victim, images, bounds, name="images"):
+def check_images(image_shape, images, bounds, name="images"):
     """Images as a float32 array, or a ValueError: wrong shape or type, or not within the bounds."""
     lower, upper = bounds
     if not lower < upper:
         raise checks.invalid("bounds", "(lower, upper) with lower < upper", repr(bounds))
     values = np.asarray(images)
-    pixels.check_spec(
-        tf.TensorShape(values.shape), tf.as_dtype(values.dtype), victim.image_shape, name
-    )
+    pixels.check_spec(tf.TensorShape(values.shape), tf.as_dtype(values.dtype), image_shape, name)
     if not len(values):
         raise checks.invalid(f"{name}.shape", "at least one image", values.shape)
     values = values.astype(np.float32)
@@ -278,8 +276,8 @@ def check_images(victim, images, bounds, name="images"):
 
 def _check_arguments(victim, images, targets, weights, bounds):
     arrays = [
-        check_images(victim, images, bounds),
-        check_images(victim, targets, bounds, "targets"),
+        check_images(victim.image_shape, images, bounds),
+        check_images(victim.image_shape, targets, bounds, "targets"),
     ]
     weights = np.asarray(weights, np.float64)
     if len({len(arrays[0]), len(arrays[1]), *weights.shape}) != 1 or weights.ndim != 1:

@@ -2,10 +2,8 @@
 
     maximise damage(x + d)  subject to  ‖d‖₂ ≤ r  and  x + d within the bounds
 
-damage being the reconstruction's or the posterior's shift from that of x, in terms of `Damage`.
-Projected gradient ascent with steps of r in the gradient's direction at first: for a linear model
-that is the power method, which ends at the largest singular value; steps shrink later, since the
-best distortion of a curved model is not where the gradient points. The best point seen counts.
+damage being the reconstruction's or the posterior's shift from that of x, in terms of `Damage`,
+by `maximize_in_ball`.
 """
 
 from typing import NamedTuple
@@ -13,14 +11,14 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from seatbelt_tf import ball, checks, gaussians
+from seatbelt_tf import checks, gaussians
 from seatbelt_tf.attacks import scoring
 from seatbelt_tf.attacks.attack import check_images
+from seatbelt_tf.attacks.ball_ascent import maximize_in_ball
 from seatbelt_tf.attacks.compiled import Compiled
 from seatbelt_tf.attacks.victim import latents
 
 DAMAGES = ("reconstruction", "latent_kl")
-_SMALLEST_STEP = 0.02
 
 
 class Damage(NamedTuple):
@@ -82,76 +80,38 @@ def maximum_damage(
     """
     checks.one_of("damage", damage, DAMAGES)
     checks.one_of("ancestors", ancestors, ("mean", "sample"))
-    steps = checks.positive_integer("steps", steps)
-    starts = checks.positive_integer("starts", starts)
-    images = check_images(victim, images, bounds)
-    radius = _radii(radius, len(images))
+    images = check_images(victim.image_shape, images, bounds)
     seed = checks.seed("seed", seed)
     noise = None if ancestors == "mean" else scoring.draw(victim, draws, seed + 1)
     measure = _reconstruction if damage == "reconstruction" else _latent
-    search = Compiled(_search(victim, measure, noise, bounds, steps))
-    rng = np.random.default_rng(seed)
-    found = []
-    for _ in range(starts):
-        directions = rng.normal(size=images.shape).astype(np.float32)
-        parts = [
-            search(*(array[first : first + chunk_size] for array in (images, directions, radius)))
-            for first in range(0, len(images), checks.positive_integer("chunk_size", chunk_size))
-        ]
-        found.append([np.concatenate(field) for field in zip(*parts, strict=True)])
-    distortions, damages = (np.stack(field) for field in zip(*found, strict=True))
+    clean = Compiled(lambda images: measure(victim, images, noise))
+    size = checks.positive_integer("chunk_size", chunk_size)
+    ends = [clean(images[first : first + size]) for first in range(0, len(images), size)]
+    found = maximize_in_ball(
+        lambda images, end: measure(victim, images, noise, end),
+        images,
+        radius,
+        tf.nest.map_structure(lambda *parts: np.concatenate(parts), *ends),
+        bounds,
+        steps,
+        starts,
+        seed,
+        chunk_size=size,
+    )
+    damages = found.value, found.first_value
     if not np.all(np.isfinite(damages)):
         raise checks.invalid("victim", "finite posteriors and reconstructions", "a damage is not")
-    best = (np.argmax(damages, axis=0), np.arange(len(images)))
-    distortion = distortions[best]
+    if damage == "reconstruction":
+        damages = np.sqrt(damages)
     return Damage(
-        adversarial=np.clip(images + distortion, *bounds),
-        distortion=distortion,
-        distortion_norm=np.linalg.norm(distortion.reshape(len(images), -1), axis=1),
-        damage=np.sqrt(damages[best]) if damage == "reconstruction" else damages[best],
-        first_damage=np.sqrt(damages[0]) if damage == "reconstruction" else damages[0],
+        np.clip(images + found.distortion, *bounds),
+        found.distortion,
+        np.linalg.norm(found.distortion.reshape(len(images), -1), axis=1),
+        *damages,
     )
 
 
-def _search(victim, measure, noise, bounds, steps):
-    """A function of (b, H, W, C) images and directions and (b,) radii: -> distortions, damages."""
-
-    def search(images, directions, radius):
-        end = tf.nest.map_structure(tf.stop_gradient, measure(victim, images, noise, None))
-        size = radius[:, None, None, None]
-
-        def value_and_gradient(distortion):
-            with tf.GradientTape() as tape:
-                tape.watch(distortion)
-                value = measure(victim, images + distortion, noise, end)
-            return value, tape.gradient(value, distortion)
-
-        def step(number, distortion, best, highest):
-            value, gradient = value_and_gradient(distortion)
-            best = tf.where((value > highest)[:, None, None, None], distortion, best)
-            share = tf.cast(number, tf.float32) / steps
-            length = _SMALLEST_STEP + (1 - _SMALLEST_STEP) * tf.square(tf.cos(np.pi / 2 * share))
-            distortion += length * size * ball.unit(gradient)
-            distortion = ball.project(distortion, images, radius, bounds)
-            return number + 1, distortion, best, tf.maximum(value, highest)
-
-        start = ball.project(size * ball.unit(directions), images, radius, bounds)
-        nothing = tf.fill(tf.shape(radius), -np.inf)
-        _, last, best, highest = tf.while_loop(
-            lambda number, *_: number < steps,
-            step,
-            (0, start, tf.zeros_like(images), nothing),
-        )
-        value = measure(victim, images + last, noise, end)
-        # NaN is passed on, for the caller to refuse.
-        is_better = ~(value <= highest)
-        best = tf.where(is_better[:, None, None, None], last, best)
-        return best, tf.where(is_better, value, highest)
-
-    return search
-
-
-def _reconstruction(victim, images, noise, end):
+def _reconstruction(victim, images, noise, end=None):
     """Mean squared shift over draws from `end`: -> (b,); without one, reconstructions (b, S·D)."""
     drawn = latents(victim.posteriors(images, noise), noise)
     decoded = tf.reshape(victim.decode(drawn), [tf.shape(images)[0], -1])
@@ -161,7 +121,7 @@ def _reconstruction(victim, images, noise, end):
     return tf.reduce_sum(tf.square(decoded - end), axis=1) / draws
 
 
-def _latent(victim, images, noise, end):
+def _latent(victim, images, noise, end=None):
     """Σ_i KL from `end` averaged over draws: -> (b,); without one, the posteriors."""
     posteriors = victim.posteriors(images, noise)
     if end is None:
@@ -169,10 +129,3 @@ def _latent(victim, images, noise, end):
     pairs = zip(posteriors, end, strict=True)
     total = tf.add_n([gaussians.kl(gaussians.Gaussian(*one), two) for one, two in pairs])
     return total if noise is None else tf.reduce_mean(total, axis=1)
-
-
-def _radii(radius, count):
-    radius = np.asarray(radius, np.float32)
-    if radius.shape not in ((), (count,)) or not np.all(np.isfinite(radius) & (radius > 0)):
-        raise checks.invalid("radius", "one positive number, or one an image", repr(radius))
-    return np.broadcast_to(radius, (count,)).copy()

@@ -9,9 +9,11 @@ recipe, the same for every model (docs/decisions.md says where it comes from):
 
 Latents and reconstructions are those with every latent at its mean. The test images are then
 attacked through the VAE, each towards a test image of another class; the classifiers are not seen
-by the attacker.
+by the attacker. A stronger attacker sees model and classifier together, end to end, and may use any
+distortion within an L2 ball.
 """
 
+import functools
 from typing import NamedTuple
 
 import keras
@@ -37,6 +39,9 @@ class Downstream(NamedTuple):
         rows: (A,) which test images were attacked.
         target_rows: (A,) which test images were their targets.
         distortion_norm: (A,) ‖d‖₂.
+        radii: (R,) of the balls of the attacks that see the classifier, if there were any.
+        end_to_end_correct: dict of task to (R, A) bool: the same images, by their own labels, under
+            all attacks with at most this radius; None without radii.
     """
 
     correct: dict
@@ -44,13 +49,16 @@ class Downstream(NamedTuple):
     rows: np.ndarray
     target_rows: np.ndarray
     distortion_norm: np.ndarray
+    radii: np.ndarray | tuple = ()
+    end_to_end_correct: dict | None = None
 
     def accuracies(self):
         """Accuracies with 95 % bootstrap intervals over images, as table 1 has them.
 
         Returns:
             Dict of task to dict of (mean, lower, upper): "clean", of all test images; "attacked";
-            and "drop", attacked less clean of the same attacked images (negative: worse).
+            "drop", attacked less clean of the same attacked images (negative: worse); and, of each
+            radius as a number, the attack end to end.
         """
         table = {}
         for task, correct in self.correct.items():
@@ -60,6 +68,9 @@ class Downstream(NamedTuple):
                 "attacked": bootstrap_interval(attacked),
                 "drop": bootstrap_interval(attacked - correct[self.rows]),
             }
+            for place, radius in enumerate(self.radii):
+                found = self.end_to_end_correct[task][place]
+                table[task][float(radius)] = bootstrap_interval(found)
         return table
 
 
@@ -90,6 +101,7 @@ def evaluate(
     attack=latent_attack,
     steps=1000,
     seed=0,
+    radii=(),
     shown=lambda items, _: items,
 ):
     """Trains the classifiers, attacks test images through the model and counts what is right.
@@ -102,6 +114,8 @@ def evaluate(
         attack: (model, images, targets) -> attacked images.
         steps: training steps of each classifier, of 256 images: 14 epochs of 18,000 images.
         seed: of the classifiers' weights and order, of the attacked images and their targets.
+        radii: increasing L2 radii, pixels in [-1, 1], of attacks that see the classifier as well:
+            see `end_to_end_attack`.
         shown: (batches, task) -> batches: what every training's batches are passed through, to
             show progress.
 
@@ -109,8 +123,8 @@ def evaluate(
         `Downstream`.
 
     Raises:
-        ValueError: labels that are no whole numbers (one an image), a single class, or more
-            attacked images than there are.
+        ValueError: labels that are no whole numbers (one an image), a single class, more attacked
+            images than there are, or radii that do not increase.
     """
     (images, labels), (test_images, test_labels) = (
         _checked(name, *pair) for name, pair in (("train", train), ("test", test))
@@ -118,6 +132,7 @@ def evaluate(
     checks.positive_integer("steps", steps)
     if checks.positive_integer("attacked", attacked) > len(test_images):
         raise checks.invalid("attacked", f"at most the {len(test_images)} test images", attacked)
+    radii = _increasing(radii)
     rng = np.random.default_rng(checks.seed("seed", seed))
     rows = rng.choice(len(test_images), attacked, replace=False)
     others = [np.flatnonzero(test_labels != test_labels[row]) for row in rows]
@@ -126,16 +141,61 @@ def evaluate(
     adversarial = attack(model, originals, test_images[target_rows])
 
     classes = int(max(labels.max(), test_labels.max())) + 1
-    correct, attacked_correct = {}, {}
-    for seen, tasks in ((in_batches, TASKS[:2]), (latents, TASKS[2:])):
-        features, *tested = (seen(model, x) for x in (images, test_images, adversarial))
+    own = test_labels[rows]
+    correct, attacked_correct, seen_correct = {}, {}, {}
+    for seen, tasks in ((model, TASKS[:2]), (functools.partial(_means, model), TASKS[2:])):
+        features, *tested = (in_batches(seen, x) for x in (images, test_images, adversarial))
         for task in tasks:
-            predict = _train(task, features, labels, classes, steps, seed, shown)
-            clean, after = map(predict, tested)
+            logits = _train(task, features, labels, classes, steps, seed, shown)
+            clean, after = (_classes(logits, values) for values in tested)
             correct[task] = clean == test_labels
-            attacked_correct[task] = after == test_labels[rows]
+            attacked_correct[task] = after == own
+            # A distortion within a ball is within the larger ones, too.
+            still = clean[rows] == own
+            seen_correct[task] = np.zeros((len(radii), attacked), bool)
+            for place, radius in enumerate(radii):
+                attack_seen = end_to_end_attack(
+                    lambda x, seen=seen, logits=logits: logits(seen(x)), originals, own, radius
+                )
+                still = still & (_classes(logits, in_batches(seen, attack_seen)) == own)
+                seen_correct[task][place] = still
     norms = np.linalg.norm((adversarial - originals).reshape(attacked, -1), axis=1)
-    return Downstream(correct, attacked_correct, rows, target_rows, norms)
+    found = Downstream(correct, attacked_correct, rows, target_rows, norms)
+    return found._replace(radii=radii, end_to_end_correct=seen_correct) if len(radii) else found
+
+
+def end_to_end_attack(logits, images, labels, radius, steps=50, starts=2, seed=0):
+    """Distortions within an L2 ball that raise max_{k ≠ y} logit_k − logit_y furthest.
+
+    Args:
+        logits: (b, H, W, C) images -> (b, K), differentiable: model and classifier as one.
+        images: (A, H, W, C) pixels in [-1, 1].
+        labels: (A,) y.
+        radius: () or (A,) > 0, L2.
+        steps, starts, seed: see `attacks.maximize_in_ball`.
+
+    Returns:
+        (A, H, W, C) attacked images.
+    """
+
+    def margin(images, labels):
+        values = logits(images)
+        is_own = tf.one_hot(labels, values.shape[1], True, False)
+        others = tf.where(is_own, values.dtype.min, values)
+        own = tf.gather(values, labels, batch_dims=1)
+        return tf.reduce_max(others, axis=1) - own
+
+    found = attacks.maximize_in_ball(
+        margin, images, radius, labels, steps=steps, starts=starts, seed=seed
+    )
+    return np.clip(images + found.distortion, -1.0, 1.0)
+
+
+def _increasing(radii):
+    values = np.asarray(radii, float)
+    if values.ndim != 1 or not np.all(np.isfinite(values)) or np.any(np.diff([0, *values]) <= 0):
+        raise checks.invalid("radii", "increasing positive numbers", repr(radii))
+    return values
 
 
 def _checked(name, images, labels):
@@ -153,13 +213,19 @@ def _checked(name, images, labels):
 
 def latents(model, images):
     """The means of all layers, concatenated: (M, H, W, C) -> (M, Σ d_i), NumPy."""
-    return in_batches(
-        lambda part: tf.concat([mean for mean, _ in model.encode(part)], axis=1), images
-    )
+    return in_batches(functools.partial(_means, model), images)
+
+
+def _means(model, images):
+    return tf.concat([mean for mean, _ in model.encode(images)], axis=1)
+
+
+def _classes(logits, features):
+    return in_batches(lambda part: tf.argmax(logits(part), axis=1), features)
 
 
 def _train(task, features, labels, classes, steps, seed, shown):
-    """Trains a classifier: -> a function from features to classes (M,)."""
+    """Trains a classifier: -> a function from features (M, …) to logits (M, K)."""
     centre, spread = features.mean(axis=0), features.std(axis=0)
     # Units and pixels that hardly vary must not be blown up: an attack may move them.
     spread = np.maximum(spread, 0.1 * np.sqrt(np.mean(np.square(spread))))
@@ -179,9 +245,7 @@ def _train(task, features, labels, classes, steps, seed, shown):
     order = np.concatenate([rng.permutation(len(labels)) for _ in range(epochs)])
     for batch in shown(order[: steps * BATCH_SIZE].reshape(steps, BATCH_SIZE), task):
         network.train_on_batch(standardised(features[batch]), labels[batch])
-    return lambda values: in_batches(
-        lambda part: tf.argmax(network(standardised(part)), axis=1), values
-    )
+    return lambda values: network(standardised(values))
 
 
 def _network(task, shape, classes, seed):

@@ -15,7 +15,7 @@ class Copy:
         return tf.convert_to_tensor(images)
 
     def encode(self, images):
-        mean = tf.reshape(images, [len(images), -1])
+        mean = tf.reshape(images, [-1, 64])
         halves = mean[:, :40], mean[:, 40:]
         return tuple(gaussians.Gaussian(half, tf.ones_like(half)) for half in halves)
 
@@ -60,6 +60,38 @@ def test_an_attack_that_succeeds_costs_all_accuracy_and_one_that_does_nothing_co
     assert len(np.unique(misled.rows)) == 40
 
 
+def test_the_attack_end_to_end_flips_a_linear_classifier_where_its_margin_says():
+    rng = np.random.default_rng(5)
+    weights = rng.normal(size=(64, 3)).astype(np.float32)
+    images = rng.uniform(-0.3, 0.3, (6, 8, 8, 1)).astype(np.float32)
+    logits = images.reshape(6, 64) @ weights
+    labels = logits.argmax(axis=1)
+    own = logits[np.arange(6), labels, None]
+    slopes = np.linalg.norm(weights.T[None] - weights.T[labels][:, None], axis=2)
+    distances = np.where(slopes > 0, (own - logits) / np.maximum(slopes, 1e-9), np.inf).min(axis=1)
+
+    def classify(images):
+        return tf.reshape(images, [-1, 64]) @ weights
+
+    for share, flipped in ((0.99, False), (1.01, True)):
+        attacked = downstream.end_to_end_attack(classify, images, labels, share * distances)
+        norms = np.linalg.norm((attacked - images).reshape(6, -1), axis=1)
+        assert np.all(norms <= share * distances * (1 + 1e-4))
+        assert np.all((np.argmax(classify(attacked), axis=1) != labels) == flipped)
+
+
+def test_accuracy_end_to_end_falls_with_the_radius():
+    found = _evaluate(stay, radii=(1e-4, 1.0, 10.0))
+    for task in downstream.TASKS:
+        table = found.accuracies()[task]
+        assert table[1e-4] == table["attacked"]
+        assert table[1e-4][0] > 0.97
+        assert table[1.0][0] >= table[10.0][0]
+        assert table[10.0][0] < 0.05
+    assert "drop" in table
+    assert 1.0 not in _evaluate(stay, steps=10).accuracies()[task]
+
+
 def test_the_seed_decides_everything():
     first, again = _evaluate(stay, steps=10), _evaluate(stay, steps=10)
     other = _evaluate(stay, steps=1, seed=1)
@@ -94,6 +126,9 @@ def test_intervals_hold_the_share_and_the_drop_is_of_the_same_images():
         (TRAIN[1], {"attacked": 0}, "attacked"),
         (TRAIN[1], {"steps": 0}, "steps"),
         (TRAIN[1], {"seed": -1}, "seed"),
+        (TRAIN[1], {"radii": (1.0, 0.5)}, "radii"),
+        (TRAIN[1], {"radii": (0.0, 0.5)}, "radii"),
+        (TRAIN[1], {"radii": 1.0}, "radii"),
     ],
 )
 def test_bad_arguments_are_named(labels, options, message):

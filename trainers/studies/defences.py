@@ -13,6 +13,8 @@ from trainers.studies.cells import Cell
 
 # Squared error of the reconstruction, relative to that of the plain VAE.
 LIMITS = (1.05, 1.15)
+# L2, pixels in [-1, 1], of attacks that see model and classifier.
+END_TO_END_RADII = (0.25, 0.5, 1.0, 2.0)
 
 
 class Setting(NamedTuple):
@@ -103,35 +105,59 @@ def tuning(zoo):
 
 def trial(zoo, findings):
     """Cells: the chosen settings with every seed, attacked on test pairs; none before tuning."""
+    shown = compared(zoo, findings)
     return [
-        Cell(zoo.defended(setting, seed), measures(zoo, setting))
+        Cell(
+            zoo.defended(setting, seed),
+            (
+                zoo.clean(),
+                zoo.samples(),
+                zoo.strongest(setting),
+                zoo.damage(setting),
+                *((zoo.downstream(END_TO_END_RADII),) if setting in shown else ()),
+            ),
+        )
         for setting in chosen(zoo, findings)
         for seed in zoo.scale.seeds
     ]
 
 
-def measures(zoo, setting):
-    """What is measured of a chosen setting."""
-    return (zoo.clean(), zoo.samples(), zoo.strongest(setting), zoo.damage(setting))
-
-
 def chosen(zoo, findings):
     """The settings that tuning chose, in their order: tuple of `Setting`; empty before its end."""
-    found = {setting: tuned(zoo, findings, setting) for setting in zoo.scale.defences}
-    if any(result is None for result in found.values()):
-        return ()
-    best = {NONE}
+    found = _all_tuned(zoo, findings)
+    best = {NONE} if found else set()
     for limit in LIMITS:
         within = {}
-        for setting, (area, error) in found.items():
-            if error <= limit * found[NONE][1]:
-                within.setdefault(setting.defence, []).append((area, setting))
-        best.update(min(results)[1] for results in within.values())
+        for setting in _within(limit, found):
+            within.setdefault(setting.defence, []).append(setting)
+        best.update(min(settings, key=found.get) for settings in within.values())
     # A defence without a setting of good enough quality is shown with its least harmful one.
     for defence in {setting.defence for setting in found} - {setting.defence for setting in best}:
         own = [setting for setting in found if setting.defence == defence]
         best.add(min(own, key=lambda setting: found[setting][1]))
     return tuple(setting for setting in found if setting in best)
+
+
+def compared(zoo, findings):
+    """The settings that classifiers are put behind: set of `Setting`; empty before tuning's end.
+
+    The least area of all within each limit, and what the paper compares; none without classes.
+    """
+    found = _all_tuned(zoo, findings)
+    if not found or not zoo.has_classes:
+        return set()
+    best = {min(_within(limit, found), key=found.get) for limit in LIMITS}
+    return best | {setting for setting in found if not setting.flags}
+
+
+def _all_tuned(zoo, findings):
+    """Dict of setting to (area, squared error); empty unless all are tuned."""
+    found = {setting: tuned(zoo, findings, setting) for setting in zoo.scale.defences}
+    return {} if any(result is None for result in found.values()) else found
+
+
+def _within(limit, found):
+    return [setting for setting in found if found[setting][1] <= limit * found[NONE][1]]
 
 
 def tuned(zoo, findings, setting):

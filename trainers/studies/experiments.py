@@ -114,7 +114,7 @@ def _downstream(zoo):
 def _claims(zoo):
     names = ["comparison", "figure5", "figureD8", "figureF12"]
     names += ["figureE11"] if zoo.dataset in ("sprites", "dsprites") else []
-    names += ["table1"] if zoo.dataset in ("cifar10", "svhn_cropped") else []
+    names += ["table1"] if zoo.has_classes else []
     return [cell for name in names for cell in EXPERIMENTS[name].cells(zoo)]
 
 

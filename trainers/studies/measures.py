@@ -205,7 +205,7 @@ def disentanglement(model, _run, config, images):
     return {"mig": mig.mutual_information_gap(latents, factors)}
 
 
-def downstream(model, _run, config, attacked, labelled, steps):
+def downstream(model, _run, config, attacked, labelled, steps, radii=()):
     """Which images classifiers get right, unattacked and attacked: `evaluation.downstream`."""
     train = parts.load_images(config["data"], "train", labelled, with_labels=True)
     found = classifiers.evaluate(
@@ -214,11 +214,14 @@ def downstream(model, _run, config, attacked, labelled, steps):
         parts.load_images(config["data"], "test", labelled, with_labels=True),
         attacked=attacked,
         steps=steps,
+        radii=radii,
     )
     fields = {"rows": found.rows, "distortion_norm": found.distortion_norm}
     for task in classifiers.TASKS:
         fields[f"clean_{task}"] = found.correct[task]
         fields[f"attacked_{task}"] = found.attacked_correct[task]
+        if radii:
+            fields[f"end_to_end_{task}"] = found.end_to_end_correct[task]
     return fields
 
 

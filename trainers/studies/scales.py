@@ -152,6 +152,11 @@ class Zoo:
         # Of several widths the comparison takes the one in the middle.
         self.width = dims[len(dims) // 2]
 
+    @property
+    def has_classes(self):
+        """Whether an image has one label, for classifiers."""
+        return self.dataset in ("cifar10", "svhn_cropped")
+
     def single(self, beta, seed=0, units=None, penalty="tc", member=None):
         """A VAE (β = 1), β-TCVAE or β-VAE."""
         name = {"tc": "β-TCVAE", "kl": "β-VAE"}[penalty] if beta != 1 else "VAE"
@@ -285,8 +290,8 @@ class Zoo:
         scales = ("scales", presets.NOISE_SCALES)
         return Measure("denoising", (("images", self.scale.images), scales))
 
-    def downstream(self):
-        """The measure of table 1."""
+    def downstream(self, radii=()):
+        """The measure of table 1; with radii also attacks that see the classifiers."""
         scale = self.scale
         return Measure(
             "downstream",
@@ -294,6 +299,7 @@ class Zoo:
                 ("attacked", scale.downstream_images),
                 ("labelled", scale.labelled_images),
                 ("steps", scale.classifier_steps),
+                *((("radii", tuple(radii)),) if radii else ()),
             ),
         )
 

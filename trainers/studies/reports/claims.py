@@ -202,7 +202,7 @@ def _disentanglement(zoo, findings):
 
 def _downstream(zoo, findings):
     """Accuracy under attack by model."""
-    if zoo.dataset not in ("cifar10", "svhn_cropped"):
+    if not zoo.has_classes:
         return []
     from seatbelt_tf.evaluation.downstream import TASKS
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from seatbelt_tf import figures
+from seatbelt_tf.evaluation.downstream import TASKS
 from seatbelt_tf.figures import charts
 from trainers.studies import cells
 from trainers.studies import defences as trial
@@ -25,6 +26,9 @@ def report(zoo, findings):
     certificates = [row for s in finished for row in _certificates(zoo, findings, s)]
     if certificates:
         tables["certificates"] = certificates
+    classified = [row for setting in finished for row in _downstream(zoo, findings, setting)]
+    if classified:
+        tables["downstream"] = classified
     areas = [_area(zoo, findings, setting) for setting in finished]
     least = int(np.argmin(np.nan_to_num(areas, nan=np.inf)))
     ours = (
@@ -37,15 +41,13 @@ def report(zoo, findings):
 def title(setting):
     """A setting in words."""
     options = [
-        f"{_short(name)} {value:g}"
+        f"{name.removeprefix('defence_').replace('_', ' ')} {value:g}"
         for name, value in setting.flags
-        if name != "defence" and not isinstance(value, str)
+        if not isinstance(value, str)
     ]
+    units = dict(setting.flags).get("latent_dims")
+    options += [f"units {units.replace(',', ' ')}"] if units else []
     return ", ".join([setting.defence, *options])
-
-
-def _short(name):
-    return name.removeprefix("defence_").replace("_", " ")
 
 
 def _models(zoo, setting):
@@ -97,6 +99,13 @@ def _row(zoo, findings, setting):
 
     areas, plain = values("area_above_blending"), values("area_above_blending", of=trial.NONE)
     same = plain is not None and len(plain) == len(areas)
+    less = findings.differences(
+        *(
+            [(model, zoo.strongest(which)) for model in _models(zoo, which)]
+            for which in (trial.NONE, setting)
+        ),
+        "area_above_blending",
+    )
     error, plain_error = values("squared_error"), values("squared_error", of=trial.NONE)
     clean = _of(zoo, findings, setting, zoo.clean())
     shifts = _values(zoo, findings, setting, zoo.damage(setting), "damage")
@@ -104,7 +113,7 @@ def _row(zoo, findings, setting):
         "setting": title(setting),
         "seeds": len(areas),
         common.AREA: words(*interval(areas)),
-        "less than the plain VAE's": words(*interval(plain - areas if same else None)),
+        "less than the plain VAE's": words(*interval(less)),
         "share of the plain VAE's": number(_mean(areas) / _mean(plain) if same else np.nan),
         ERROR: number(float(error.mean() / plain_error.mean()) if same else np.nan, 4),
         "log p(x|z)": common.mean(clean, "log_likelihood"),
@@ -170,6 +179,37 @@ def _certificates(zoo, findings, setting):
             ),
         }
     ]
+
+
+def _downstream(zoo, findings, setting):
+    """Accuracies of classifiers behind a setting, a row a classifier."""
+    measure = zoo.downstream(trial.END_TO_END_RADII)
+    found = _of(zoo, findings, setting, measure)
+    if not found:
+        return []
+    rows = []
+    for task in TASKS:
+        end_to_end = np.stack([each[f"end_to_end_{task}"] for each in found])
+        rows.append(
+            {
+                "setting": title(setting),
+                "classifier": task,
+                **{
+                    name: words(
+                        *interval(np.stack([each[f"{key}_{task}"] for each in found]) * 1.0)
+                    )
+                    for name, key in (("clean", "clean"), ("attacked, λ = 1", "attacked"))
+                },
+                **{
+                    f"attacked end to end, ‖d‖ ≤ {radius:g}": words(
+                        *interval(end_to_end[:, place] * 1.0)
+                    )
+                    for place, radius in enumerate(trial.END_TO_END_RADII)
+                },
+                "‖d‖, λ = 1": number(float(np.mean([each["distortion_norm"] for each in found]))),
+            }
+        )
+    return rows
 
 
 def _figures(zoo, findings, settings):

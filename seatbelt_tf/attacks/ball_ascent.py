@@ -1,0 +1,133 @@
+"""Projected gradient ascent of any differentiable function of images within L2 balls.
+
+    maximise f(x + d)  subject to  ‖d‖₂ ≤ r  and  x + d within the bounds
+
+Steps are r in the gradient's direction at first: for a quadratic that is the power method, which
+ends at the largest singular value; steps shrink later, since the best distortion of a curved
+function is not where the gradient points. The best point seen counts.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from seatbelt_tf import ball, checks
+from seatbelt_tf.attacks.attack import check_images
+from seatbelt_tf.attacks.compiled import Compiled
+
+_SMALLEST_STEP = 0.02
+
+
+class Ascent(NamedTuple):
+    """What was found; every field is a NumPy array with leading dimension B.
+
+    Attributes:
+        distortion: (B, H, W, C) d.
+        value: (B,) f(x + d); NaN where f was.
+        first_value: (B,) after the first start: how much the others gained.
+    """
+
+    distortion: np.ndarray
+    value: np.ndarray
+    first_value: np.ndarray
+
+
+def maximize_in_ball(
+    function,
+    images,
+    radius,
+    items=(),
+    bounds=(-1.0, 1.0),
+    steps=100,
+    starts=4,
+    seed=0,
+    *,
+    chunk_size=500,
+):
+    """Finds distortions within an L2 ball and the pixel box that raise a function furthest.
+
+    Args:
+        function: (b, H, W, C) images and what `items` has of them -> (b,) values, differentiable
+            and of each image by itself.
+        images: (B, H, W, C) images x within the bounds.
+        radius: () or (B,) r > 0, in the images' own units.
+        items: nested tensors or arrays of shape (B, …), passed to `function` row by row.
+        bounds: (lower, upper) of the pixels of x + d.
+        steps: gradients for each start.
+        starts: random distortions to start from; the best result counts.
+        seed: of the starts.
+        chunk_size: images treated at once, which bounds the memory.
+
+    Returns:
+        `Ascent`.
+
+    Raises:
+        ValueError: images of a wrong shape or outside the bounds, a radius that is not positive, or
+            counts that are no positive integers.
+    """
+    steps = checks.positive_integer("steps", steps)
+    starts = checks.positive_integer("starts", starts)
+    chunk_size = checks.positive_integer("chunk_size", chunk_size)
+    if np.ndim(images) != 4:
+        raise checks.invalid("images.shape", "(B, H, W, C)", np.shape(images))
+    images = check_images(np.shape(images)[1:], images, bounds)
+    radius = _radii(radius, len(images))
+    search = Compiled(_search(function, bounds, steps))
+    rng = np.random.default_rng(checks.seed("seed", seed))
+    found = []
+    for _ in range(starts):
+        directions = rng.normal(size=images.shape).astype(np.float32)
+        arguments = (images, directions, radius, items)
+        parts = [
+            search(*tf.nest.map_structure(lambda rows, at=at: rows[at], arguments))
+            for at in (slice(k, k + chunk_size) for k in range(0, len(images), chunk_size))
+        ]
+        found.append([np.concatenate(field) for field in zip(*parts, strict=True)])
+    distortions, values = (np.stack(field) for field in zip(*found, strict=True))
+    best = (np.argmax(values, axis=0), np.arange(len(images)))
+    return Ascent(distortions[best], values[best], values[0])
+
+
+def _search(function, bounds, steps):
+    """A function of (b, H, W, C) images and directions, (b,) radii, items: -> d, values."""
+
+    def search(images, directions, radius, items):
+        size = radius[:, None, None, None]
+
+        def value_and_gradient(distortion):
+            with tf.GradientTape() as tape:
+                tape.watch(distortion)
+                value = function(images + distortion, items)
+            return value, tape.gradient(value, distortion)
+
+        def step(number, distortion, best, highest):
+            value, gradient = value_and_gradient(distortion)
+            best = tf.where((value > highest)[:, None, None, None], distortion, best)
+            share = tf.cast(number, tf.float32) / steps
+            length = _SMALLEST_STEP + (1 - _SMALLEST_STEP) * tf.square(tf.cos(np.pi / 2 * share))
+            distortion += length * size * ball.unit(gradient)
+            distortion = ball.project(distortion, images, radius, bounds)
+            return number + 1, distortion, best, tf.maximum(value, highest)
+
+        start = ball.project(size * ball.unit(directions), images, radius, bounds)
+        nothing = tf.fill(tf.shape(radius), -np.inf)
+        _, last, best, highest = tf.while_loop(
+            lambda number, *_: number < steps,
+            step,
+            (0, start, tf.zeros_like(images), nothing),
+        )
+        value = function(images + last, items)
+        # NaN is passed on, for the caller to refuse.
+        is_better = ~(value <= highest)
+        best = tf.where(is_better[:, None, None, None], last, best)
+        return best, tf.where(is_better, value, highest)
+
+    return search
+
+
+def _radii(radius, count):
+    radius = np.asarray(radius, np.float32)
+    if radius.shape not in ((), (count,)) or not np.all(np.isfinite(radius) & (radius > 0)):
+        raise checks.invalid("radius", "one positive number, or one an image", repr(radius))
+    return np.broadcast_to(radius, (count,)).copy()
