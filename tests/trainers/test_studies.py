@@ -13,7 +13,7 @@ from seatbelt_tf.evaluation import downstream
 from trainers.evaluation import parts
 from trainers.studies import cells, experiments, measures, scales, study
 from trainers.studies import defences as trial
-from trainers.studies.reports import defences, sweeps
+from trainers.studies.reports import claims, defences, sweeps
 
 ZOO = scales.Zoo(scales.SCALES["cpu"], "sprites", None)
 
@@ -235,6 +235,37 @@ def test_models_are_compared_with_those_of_their_own_seed(tmp_path):
     np.testing.assert_array_equal(found.differences(*results, "loss"), [[-3, -21]])
     halved = found.differences(*results, "loss", lambda losses: losses / 2)
     np.testing.assert_array_equal(halved, [[-1.5, -10.5]])
+
+
+def test_claims_are_judged_by_where_their_interval_lies(tmp_path):
+    verdicts = [
+        claims.verdict(*found, sign)
+        for found in ((2.0, 1.0, 3.0), (-2.0, -3.0, -1.0), (1.0, -1.0, 3.0), (np.nan,) * 3)
+        for sign in (1, -1)
+    ]
+    assert verdicts == [
+        *("held", "did not hold", "did not hold", "held"),
+        *("undecided", "undecided", "not measured", "not measured"),
+    ]
+    zoo = scales.Zoo(scales.SCALES["smoke"], "sprites", None)
+    found = study.Findings(tmp_path, [])
+    assert "held: by Δ" in claims.report(zoo, found).ours
+    # By Δ the Seatbelt-VAE is three times as hard as the VAE, by area it is easier.
+    for seed in zoo.scale.seeds:
+        vae, single, _, _, seatbelt = zoo.members(seed)
+        for model, loss, area in ((vae, 1.0, 0.2), (single, 1.0, 0.2), (seatbelt, 3.0, 0.3)):
+            found._found[model] = {
+                measure: {"losses": loss * np.array([[1.0, 4.0], [2.0, 1.0]])}
+                for measure in (zoo.losses(), zoo.losses(ancestors="fresh"))
+            } | {zoo.attack(): {"area_above_blending": np.array([area, area + 0.1])}}
+    rows = {row["claim"]: row for row in claims.report(zoo, found).tables["robustness"]}
+    row = rows["Seatbelt-VAE harder to attack than β-TCVAE"]
+    assert row["Δ, geometric mean over λ, deterministic (ratio)"] == "3.00 [3.00, 3.00] held"
+    assert row["Δ, mean over λ, noise redrawn (ratio)"] == "3.00 [3.00, 3.00] held"
+    assert row[claims.AREA] == "0.100 [0.100, 0.100] did not hold"
+    row = rows["β-TCVAE harder to attack than VAE"]
+    assert row[claims.AREA] == "0 [0, 0] undecided"
+    assert "not measured" in rows["hierarchical VAE harder to attack than VAE"][claims.AREA]
 
 
 def test_classifiers_are_trained_for_as_long_as_the_scale_says(monkeypatch):
