@@ -76,11 +76,11 @@ SETTINGS = (
         Setting("smooth encoder", (("defence", "smooth_encoder"), ("defence_weight", weight)))
         for weight in (1.0, 10.0)
     ),
-    *(Setting("adversarial", _adversarial(radius)) for radius in (2.0, 4.0, 8.0)),
+    *(Setting("adversarial", _adversarial(radius)) for radius in (4.0, 8.0)),
     Setting("adversarial, target", _adversarial(4.0, "target_latent")),
-    *(Setting("Lipschitz", _lipschitz(bound)) for bound in (1.0, 1.25, 1.5, 2.0)),
+    *(Setting("Lipschitz", _lipschitz(bound)) for bound in (1.0, 1.25, 1.5)),
     Setting("Lipschitz + adversarial", _BOTH),
-    *(Setting("PCA", _pca(units)) for units in (64, 128, 256, 384)),
+    *(Setting("PCA", _pca(units)) for units in (128, 256, 384)),
     # Whether it is the units that help.
     Setting("more units", (("latent_dims", "256"),)),
     Setting("MCMC", (("defence", "mcmc"), ("defence_chain_steps", 2)), is_random=True),
