@@ -58,7 +58,7 @@ def lines(positions, curves, *, xlabel, ylabel, log=False):
         if log:
             axes.set_yscale("log", nonpositive="clip")
         canvas.style(axes, ylabel, xlabel)
-        axes.legend(fontsize=canvas.LABEL_SIZE, frameon=False)
+        axes.legend(fontsize=canvas.LABEL_SIZE, framealpha=0.7, edgecolor="none")
 
     return draw
 

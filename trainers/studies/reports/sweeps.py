@@ -148,6 +148,7 @@ def quality(zoo, findings):
             }
         )
     }
+    pictures["training"] = _training(zoo, findings)
     last = max(scale.betas)
     compared = [findings.of(zoo.of(last, depth), zoo.clean()) for depth in (1, scale.depth)]
     if all(found is not None for found in compared):
@@ -166,6 +167,7 @@ def quality(zoo, findings):
         lost.append(f"L = {depth}: {number(low - high)}")
     ours = f"ELBO lost from β = {min(scale.betas):g} to {last:g}, nats: {', '.join(lost)}"
     paper = "the ELBO falls more slowly with β for Seatbelt-VAEs"
+    pictures = {key: value for key, value in pictures.items() if value}
     return Report({"figure6": rows}, pictures, paper, ours)
 
 
@@ -222,4 +224,16 @@ def heat_maps(zoo, findings):
             f"{best[common.AREA].split()[0]} at L = {best['L']}, β = {best['β']:g}"
         )
     paper = "robustness grows with β and L"
-    return Report(tables, {"figureD9": charts.panels(drawn)}, paper, ours)
+    pictures = {"figureD9": charts.panels(drawn), "training": _training(zoo, findings)}
+    return Report(tables, {key: value for key, value in pictures.items() if value}, paper, ours)
+
+
+def _training(zoo, findings):
+    """Training curves of a β × L sweep's corners by depth, the least and the greatest β."""
+    betas = min(zoo.scale.betas), max(zoo.scale.betas)
+    models = {
+        f"L = {depth}, β = {beta:g}": [zoo.of(beta, depth)]
+        for depth in zoo.scale.depths
+        for beta in betas
+    }
+    return common.training_curves(findings, zoo, models)
