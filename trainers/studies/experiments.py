@@ -31,17 +31,16 @@ class Experiment(NamedTuple):
 
 
 def _comparison(zoo):
-    first = zoo.scale.seeds[0]
     return [
         Cell(
             model,
             (
                 zoo.clean(),
                 zoo.attack(),
+                zoo.attack("output"),
                 zoo.attack(ancestors="fresh"),
                 zoo.losses(),
                 zoo.losses(ancestors="fresh"),
-                *((zoo.attack("output"),) if seed == first else ()),
             ),
         )
         for seed in zoo.scale.seeds
@@ -115,7 +114,14 @@ def _claims(zoo):
     names = ["comparison", "figure5", "figureD8", "figureF12"]
     names += ["figureE11"] if zoo.dataset in ("sprites", "dsprites") else []
     names += ["table1"] if zoo.has_classes else []
-    return [cell for name in names for cell in EXPERIMENTS[name].cells(zoo)]
+    # Figure F.12 has one seed, its claim all.
+    denoising = [
+        Cell(zoo.of(beta, depth, seed), (zoo.denoising(),))
+        for beta in (1.0, zoo.scale.beta)
+        for depth in (1, zoo.scale.depth)
+        for seed in zoo.scale.seeds
+    ]
+    return [cell for name in names for cell in EXPERIMENTS[name].cells(zoo)] + denoising
 
 
 EXPERIMENTS = {
