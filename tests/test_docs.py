@@ -191,6 +191,14 @@ def test_links_lead_somewhere(page):
         assert (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("table", ["robustness", "others"])
+@pytest.mark.parametrize("dataset", ["sprites", "cifar10"])
+def test_the_claims_are_as_the_program_wrote_them(dataset, table):
+    file = f"results/reproduction/cpu/claims-{dataset}/{table}.md"
+    rows = (ROOT / file).read_text(encoding="utf-8")
+    assert rows in (ROOT / "docs/reproduction.md").read_text(encoding="utf-8")
+
+
 def test_every_page_is_in_the_index():
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     for page in PAGES:

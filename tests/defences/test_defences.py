@@ -174,3 +174,34 @@ def test_no_defence_of_the_inference_hides_its_gradient_from_the_attack(name):
     # Without a price on the distortion the target's own image is a solution.
     result = run(images, targets, np.full(3, 1e-6))
     assert np.all(result.divergence < 0.05 * result.unattacked_divergence)
+
+
+class Planted:
+    """A model that sees another image as soon as a small distortion along a direction is there."""
+
+    def __init__(self, model, direction, other):
+        self.model, self.direction, self.other = model, direction, other
+        self.image_shape, self.latent_dims = model.image_shape, model.latent_dims
+
+    def posteriors(self, images, noise=None):
+        along = tf.reduce_sum(images * self.direction, axis=(1, 2, 3), keepdims=True)
+        switch = tf.sigmoid(100 * (along - 0.05))
+        return self.model.posteriors(images + switch * (self.other - images), noise)
+
+
+@pytest.mark.parametrize("name", INFERENCE)
+def test_a_vulnerability_planted_before_a_defence_of_the_inference_is_found(name):
+    model, images = _model(**{name: INFERENCE[name]}), _images(3) / 2
+    model.adapt(_images(20, seed=2))
+    direction = np.random.default_rng(3).normal(size=(1, *SHAPE)).astype(np.float32)
+    direction /= np.linalg.norm(direction)
+    along = np.sum(images * direction, axis=(1, 2, 3), keepdims=True)
+    images -= along * direction
+    victim = Planted(model, direction, _images(1, seed=4))
+    targets = images + 0.3 * direction
+    unattacked = attacks.Attack(victim).divergence_and_gradient(targets)(images)[0]
+    weights = 0.3 * np.asarray(unattacked)
+    # From 0 the switch is hardly felt: restarts find it.
+    result = attacks.attack(victim, images, targets, weights, restarts=3, max_evaluations=100)
+    assert np.all(result.divergence < 0.05 * result.unattacked_divergence)
+    assert np.all(result.distortion_norm < 0.3)
