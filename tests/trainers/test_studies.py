@@ -205,6 +205,7 @@ def test_the_front_is_what_nothing_is_better_than():
 def test_the_best_of_the_map_is_the_least_area_at_the_vaes_quality(tmp_path):
     zoo = scales.Zoo(scales.SCALES["smoke"], "sprites", None)
     found = study.Findings(tmp_path, [])
+    training = {"training_step": np.array([10, 20]), "training_elbo": np.array([-9.0, -3.0])}
     for (beta, depth), area, quality in (
         ((1.0, 1), 0.3, -100.0),
         ((6.0, 1), 0.20004, -104.0),
@@ -213,7 +214,7 @@ def test_the_best_of_the_map_is_the_least_area_at_the_vaes_quality(tmp_path):
     ):
         values = dict.fromkeys(("loss", "target_loss", "area_above_blending"), np.full(3, area))
         found._found[zoo.of(beta, depth)] = {
-            zoo.clean(): {"log_likelihood": quality},
+            zoo.clean(): {"log_likelihood": quality, **training},
             zoo.attack(): {**values, "fired": []},
         }
     report = sweeps.heat_maps(zoo, found)
@@ -280,7 +281,7 @@ def test_classifiers_are_trained_for_as_long_as_the_scale_says(monkeypatch):
     monkeypatch.setattr(parts, "load_images", lambda *_, **__: None)
     measure = scales.Zoo(scales.SCALES["smoke"], "cifar10", None).downstream()
     measures.FUNCTIONS[measure.name](None, None, {"data": {}}, **dict(measure.options))
-    assert taken == [{"attacked": 10, "steps": 20}]
+    assert taken == [{"attacked": 10, "steps": 20, "radii": ()}]
 
 
 BAD = {
