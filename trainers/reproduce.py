@@ -214,6 +214,8 @@ def _write(study):
         print(f"  nothing finished of {name} on {zoo.dataset}")
         return False
     report = reports.REPORTS[name](zoo, findings)
+    drawn = {title: figure for title, figure in report.figures.items() if figure is not None}
+    report = report._replace(figures=drawn)
     directory = pathlib.Path(FLAGS.results) / FLAGS.scale / f"{name}-{zoo.dataset}"
     writing.write(
         report,

@@ -41,7 +41,7 @@ class Downstream(NamedTuple):
         distortion_norm: (A,) ‖d‖₂.
         radii: (R,) of the balls of the attacks that see the classifier, if there were any.
         end_to_end_correct: dict of task to (R, A) bool: the same images, by their own labels, under
-            all attacks with at most this radius; None without radii.
+            all attacks with at most this radius.
     """
 
     correct: dict
@@ -150,18 +150,11 @@ def evaluate(
             clean, after = (_classes(logits, values) for values in tested)
             correct[task] = clean == test_labels
             attacked_correct[task] = after == own
-            # A distortion within a ball is within the larger ones, too.
-            still = clean[rows] == own
-            seen_correct[task] = np.zeros((len(radii), attacked), bool)
-            for place, radius in enumerate(radii):
-                attack_seen = end_to_end_attack(
-                    lambda x, seen=seen, logits=logits: logits(seen(x)), originals, own, radius
-                )
-                still = still & (_classes(logits, in_batches(seen, attack_seen)) == own)
-                seen_correct[task][place] = still
+            seen_correct[task] = _withstood(
+                lambda x, seen=seen, logits=logits: logits(seen(x)), originals, own, radii
+            )
     norms = np.linalg.norm((adversarial - originals).reshape(attacked, -1), axis=1)
-    found = Downstream(correct, attacked_correct, rows, target_rows, norms)
-    return found._replace(radii=radii, end_to_end_correct=seen_correct) if len(radii) else found
+    return Downstream(correct, attacked_correct, rows, target_rows, norms, radii, seen_correct)
 
 
 def end_to_end_attack(logits, images, labels, radius, steps=50, starts=2, seed=0):
@@ -189,6 +182,22 @@ def end_to_end_attack(logits, images, labels, radius, steps=50, starts=2, seed=0
         margin, images, radius, labels, steps=steps, starts=starts, seed=seed
     )
     return np.clip(images + found.distortion, -1.0, 1.0)
+
+
+def _withstood(logits, images, labels, radii):
+    """Which images keep their class under `end_to_end_attack`: -> (R, A) bool."""
+    if not len(radii):
+        return np.zeros((0, len(images)), bool)
+    # All radii at once: one search is traced.
+    attacked = end_to_end_attack(
+        logits,
+        np.concatenate([images] * len(radii)),
+        np.tile(labels, len(radii)),
+        np.repeat(radii, len(images)),
+    )
+    found = _classes(logits, np.concatenate([images, attacked])).reshape(-1, len(images))
+    # A distortion within a ball is within the larger ones, too.
+    return np.logical_and.accumulate(found == labels)[1:]
 
 
 def _increasing(radii):
@@ -220,8 +229,8 @@ def _means(model, images):
     return tf.concat([mean for mean, _ in model.encode(images)], axis=1)
 
 
-def _classes(logits, features):
-    return in_batches(lambda part: tf.argmax(logits(part), axis=1), features)
+def _classes(logits, values):
+    return in_batches(lambda part: tf.argmax(logits(part), axis=1), values)
 
 
 def _train(task, features, labels, classes, steps, seed, shown):

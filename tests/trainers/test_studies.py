@@ -226,12 +226,12 @@ def test_the_best_of_the_map_is_the_least_area_at_the_vaes_quality(tmp_path):
 def test_models_are_compared_with_those_of_their_own_seed(tmp_path):
     found, measure = study.Findings(tmp_path, []), ZOO.attack()
     results = [
-        [(member(beta, seed=seed), measure) for seed in (0, 1, 2)]
+        ([member(beta, seed=seed) for seed in (0, 1, 2)], measure)
         for member, beta in ((ZOO.single, 6.0), (ZOO.hierarchical, 6.0))
     ]
     assert found.differences(*results, "loss") is None
     for place, seed, losses in ((0, 0, 1), (0, 1, 2), (1, 1, 5), (1, 2, 9)):
-        model, _ = results[place][seed]
+        model = results[place][0][seed]
         found._found[model] = {measure: {"loss": np.array([losses, losses**2])}}
     np.testing.assert_array_equal(found.differences(*results, "loss"), [[-3, -21]])
     halved = found.differences(*results, "loss", lambda losses: losses / 2)

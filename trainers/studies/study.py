@@ -17,7 +17,7 @@ class Report(NamedTuple):
 
     Attributes:
         tables: dict of name to list of rows, each a dict of column to text or number.
-        figures: dict of name to matplotlib Figure.
+        figures: dict of name to matplotlib Figure, or None where there is nothing to draw.
         paper: what the paper shows, in a line; "" where it shows none.
         ours: what was found here, in a line; numbers are means.
     """
@@ -40,20 +40,23 @@ class Findings:
         seconds: time that the finished work took, trainings and measures; reports that make
             something themselves add to it.
         unfinished: number of cells of which something is missing.
-        is_empty: whether nothing was found.
     """
 
     def __init__(self, store, wanted):
         self.store = pathlib.Path(store)
-        self.seconds, self.unfinished, self.is_empty, self._found = 0.0, 0, True, {}
+        self.seconds, self.unfinished, self._found = 0.0, 0, {}
         for cell in wanted:
             found = cells.results(store, cell)
             self._found.setdefault(cell.model, {}).update(found)
             self.unfinished += len(found) < len(cell.measures)
             if found:
-                self.is_empty = False
                 self.seconds += cells.training_seconds(cells.run_of(store, cell.model))
                 self.seconds += sum(float(arrays["seconds"]) for arrays in found.values())
+
+    @property
+    def is_empty(self):
+        """Whether nothing was found."""
+        return not any(self._found.values())
 
     def of(self, model, measure):
         """The arrays of one measure, or None where it is not finished."""
@@ -69,19 +72,19 @@ class Findings:
         """What values of some results are above those of others, seed by seed.
 
         Args:
-            first, second: as many (model, measure)s, seed by seed.
+            first, second: (models, measure) each, as many models in the same order of seeds.
             name: of the values, (P, ...) by pair.
             reduce: what is made of the values before they are subtracted, (P, ...) -> (P,).
 
         Returns:
             (S, P) of the seeds of which both are finished; None without any.
         """
-        found = [
-            [self.of(*result) for result in results] for results in zip(first, second, strict=True)
-        ]
+        found = (
+            [self.of(model, measure) for model in models] for models, measure in (first, second)
+        )
         rows = [
             reduce(one[name]).astype(float) - reduce(other[name])
-            for one, other in found
+            for one, other in zip(*found, strict=True)
             if one is not None and other is not None
         ]
         return np.stack(rows) if rows else None

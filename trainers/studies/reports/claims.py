@@ -95,18 +95,13 @@ def _robustness(zoo, findings):
     rows = []
     for claim, first, second, sign, paper in compared:
         for name, measure, reduce in ways:
-            ratio = _difference(findings, first, second, measure, "losses", reduce)
+            ratio = findings.differences((first, measure), (second, measure), "losses", reduce)
             rows.append(_row(claim, name, interval(ratio), sign, paper, is_ratio=True))
         for name, attack in ((AREA, zoo.attack()), (OUTPUT_AREA, zoo.attack("output"))):
-            area = _difference(findings, first, second, attack, "area_above_blending")
+            groups = (first, attack), (second, attack)
+            area = findings.differences(*groups, "area_above_blending")
             rows.append(_row(claim, name, interval(area), -sign, paper))
     return rows
-
-
-def _difference(findings, first, second, measure, name, reduce=np.asarray):
-    """(S, P) differences of what `reduce` makes of one measure of two groups of models."""
-    groups = ([(model, measure) for model in models] for models in (first, second))
-    return findings.differences(*groups, name, reduce)
 
 
 def _quality(zoo, findings):
@@ -114,7 +109,7 @@ def _quality(zoo, findings):
     lost = []
     for depth in (1, zoo.scale.depth):
         by_beta = (
-            [(zoo.of(beta, depth, seed), zoo.clean()) for seed in zoo.scale.seeds]
+            ([zoo.of(beta, depth, seed) for seed in zoo.scale.seeds], zoo.clean())
             for beta in (1.0, zoo.scale.beta)
         )
         lost.append(findings.differences(*by_beta, "elbo", np.atleast_1d))
@@ -133,9 +128,7 @@ def _attacks(zoo, findings):
     rows = []
     deep = [zoo.of(beta, zoo.scale.depth) for beta in zoo.scale.betas]
     for part in ("bottom", "top"):
-        results = [
-            [(model, zoo.attack(layers=layers)) for model in deep] for layers in ("all", part)
-        ]
+        results = [(deep, zoo.attack(layers=layers)) for layers in ("all", part)]
         for name, measure in (
             ("closed_share", "share of the gap closed, mean over λ (difference)"),
             ("area_above_blending", AREA),
@@ -150,13 +143,8 @@ def _attacks(zoo, findings):
                 )
             )
     for models in zip(*map(zoo.members, zoo.scale.seeds), strict=True):
-        difference = findings.differences(
-            *(
-                [(model, zoo.attack(objective)) for model in models]
-                for objective in ("latent_kl", "output")
-            ),
-            "area_above_blending",
-        )
+        results = [(models, zoo.attack(objective)) for objective in ("latent_kl", "output")]
+        difference = findings.differences(*results, "area_above_blending")
         rows.append(
             _row(
                 f"latent attacks beat output attacks: {models[0].member}",
@@ -173,18 +161,13 @@ def _denoising(zoo, findings):
     """log p(x | z) of noisy inputs, β against 1."""
     rows = []
     for depth in (1, zoo.scale.depth):
-        penalised, plain = (
-            [zoo.of(beta, depth, seed) for seed in zoo.scale.seeds]
+        results = [
+            ([zoo.of(beta, depth, seed) for seed in zoo.scale.seeds], zoo.denoising())
             for beta in (zoo.scale.beta, 1.0)
-        )
+        ]
         for place, noise in enumerate(dict(zoo.denoising().options)["scales"]):
-            difference = _difference(
-                findings,
-                penalised,
-                plain,
-                zoo.denoising(),
-                "log_likelihood",
-                lambda values, place=place: values[place],
+            difference = findings.differences(
+                *results, "log_likelihood", lambda values, place=place: values[place]
             )
             rows.append(
                 _row(
@@ -238,9 +221,8 @@ def _downstream(zoo, findings):
     for task in TASKS:
         for weaker, stronger in ((0, 1), (1, 2)):
             models = by_member[weaker], by_member[stronger]
-            difference = _difference(
-                findings, models[1], models[0], zoo.downstream(), f"attacked_{task}"
-            )
+            results = [(group, zoo.downstream()) for group in reversed(models)]
+            difference = findings.differences(*results, f"attacked_{task}")
             rows.append(
                 _row(
                     f"{models[1][0].member} keeps more accuracy under attack than "

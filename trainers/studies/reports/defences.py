@@ -99,13 +99,7 @@ def _row(zoo, findings, setting):
 
     areas, plain = values("area_above_blending"), values("area_above_blending", of=trial.NONE)
     same = plain is not None and len(plain) == len(areas)
-    less = findings.differences(
-        *(
-            [(model, zoo.strongest(which)) for model in _models(zoo, which)]
-            for which in (trial.NONE, setting)
-        ),
-        "area_above_blending",
-    )
+    both = [(_models(zoo, which), zoo.strongest(which)) for which in (trial.NONE, setting)]
     error, plain_error = values("squared_error"), values("squared_error", of=trial.NONE)
     clean = _of(zoo, findings, setting, zoo.clean())
     shifts = _values(zoo, findings, setting, zoo.damage(setting), "damage")
@@ -113,7 +107,9 @@ def _row(zoo, findings, setting):
         "setting": title(setting),
         "seeds": len(areas),
         common.AREA: words(*interval(areas)),
-        "less than the plain VAE's": words(*interval(less)),
+        "less than the plain VAE's": words(
+            *interval(findings.differences(*both, "area_above_blending"))
+        ),
         "share of the plain VAE's": number(_mean(areas) / _mean(plain) if same else np.nan),
         ERROR: number(float(error.mean() / plain_error.mean()) if same else np.nan, 4),
         "log p(x|z)": common.mean(clean, "log_likelihood"),
@@ -184,29 +180,28 @@ def _certificates(zoo, findings, setting):
 def _downstream(zoo, findings, setting):
     """Accuracies of classifiers behind a setting, a row a classifier."""
     measure = zoo.downstream(trial.END_TO_END_RADII)
-    found = _of(zoo, findings, setting, measure)
-    if not found:
+    distances = _values(zoo, findings, setting, measure, "distortion_norm")
+    if distances is None:
         return []
     rows = []
     for task in TASKS:
-        end_to_end = np.stack([each[f"end_to_end_{task}"] for each in found])
+        clean, attacked, end_to_end = (
+            _values(zoo, findings, setting, measure, f"{kind}_{task}")
+            for kind in ("clean", "attacked", "end_to_end")
+        )
         rows.append(
             {
                 "setting": title(setting),
                 "classifier": task,
+                "clean": words(*interval(clean)),
+                "attacked, λ = 1": words(*interval(attacked)),
                 **{
-                    name: words(
-                        *interval(np.stack([each[f"{key}_{task}"] for each in found]) * 1.0)
+                    f"attacked end to end, ‖d‖ ≤ {radius:g}": words(*interval(found))
+                    for radius, found in zip(
+                        trial.END_TO_END_RADII, np.moveaxis(end_to_end, 1, 0), strict=True
                     )
-                    for name, key in (("clean", "clean"), ("attacked, λ = 1", "attacked"))
                 },
-                **{
-                    f"attacked end to end, ‖d‖ ≤ {radius:g}": words(
-                        *interval(end_to_end[:, place] * 1.0)
-                    )
-                    for place, radius in enumerate(trial.END_TO_END_RADII)
-                },
-                "‖d‖, λ = 1": number(float(np.mean([each["distortion_norm"] for each in found]))),
+                "‖d‖, λ = 1": number(float(distances.mean())),
             }
         )
     return rows

@@ -27,7 +27,7 @@ def comparison(zoo, findings):
             return findings.over_seeds(models, measure, name)
 
         def more(measure, models=models):
-            groups = ([(model, measure) for model in group] for group in (models, plain))
+            groups = (models, measure), (plain, measure)
             return findings.differences(*groups, "area_above_blending")
 
         areas = values("area_above_blending")

@@ -114,7 +114,6 @@ def _against_beta(name, zoo, findings, members, attacks, shown=None, *, paper):
         findings, zoo, {f"{m.member} β = {m.option('beta'):g}": [m] for m in trained}
     )
     ours = f"{common.AREA} at β = {betas[0]:g} and {betas[-1]:g}: {', '.join(ends)}"
-    pictures = {key: value for key, value in pictures.items() if value}
     return Report({name: rows}, pictures, paper, ours)
 
 
@@ -167,7 +166,6 @@ def quality(zoo, findings):
         lost.append(f"L = {depth}: {number(low - high)}")
     ours = f"ELBO lost from β = {min(scale.betas):g} to {last:g}, nats: {', '.join(lost)}"
     paper = "the ELBO falls more slowly with β for Seatbelt-VAEs"
-    pictures = {key: value for key, value in pictures.items() if value}
     return Report({"figure6": rows}, pictures, paper, ours)
 
 
@@ -225,7 +223,7 @@ def heat_maps(zoo, findings):
         )
     paper = "robustness grows with β and L"
     pictures = {"figureD9": charts.panels(drawn), "training": _training(zoo, findings)}
-    return Report(tables, {key: value for key, value in pictures.items() if value}, paper, ours)
+    return Report(tables, pictures, paper, ours)
 
 
 def _training(zoo, findings):
