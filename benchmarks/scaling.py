@@ -1,14 +1,16 @@
-"""Step time and peak memory by batch and depth, by precision, and by number of processes.
+"""Step time and peak memory by batch, depth and precision; processes and Ray against one process.
 
     python -m benchmarks.scaling --json=results/scaling.json
 
-Every cell is a fresh process with all of this machine's cores: the paper's model of 64×64×1 images,
+Every cell is a fresh process with all of this machine's cores: the paper's model of 64×64 images,
 random pixels, the fastest of a few turns of `SeatbeltVAE.train_step`. Peak memory is the process's
-own, above what it held with the model built and no step taken. The last part trains with
-`trainers.train` in one process and in two with the same global batch, half of the cores each.
+own, above what it held with the model built and no step taken. The other parts are whole programs:
+`trainers.train` in one process and in two with the same global batch, half of the cores each; and a
+study by `trainers.reproduce` with two processes and on a Ray cluster of two nodes of this machine.
 """
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -20,12 +22,18 @@ import sys
 import tempfile
 import time
 
+from ray.cluster_utils import Cluster
+
 from seatbelt_tf import presets, runs
-from trainers import program
+from trainers import program, provenance
 
 BATCHES = (64, 256, 1024, 4096)
 LAYERS = (1, 2, 3, 4, 5)
+SIZES = {1: "dsprites", 3: "celeb_a"}
 TURNS = 3
+# Global batches of the trainings by processes, which exchange 5 million gradients a step.
+PROCESS_BATCHES = (256, 1024)
+STUDY = ("--experiment=figure5,figure3",)
 # Steps a turn: enough images that a turn takes about a second.
 IMAGES_A_TURN = 1024
 
@@ -38,12 +46,14 @@ def parse_arguments():
     )
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
     parser.add_argument("--layers", type=int, nargs="+", default=LAYERS, choices=LAYERS)
-    parser.add_argument("--steps", type=int, default=200, help="of the trainings compared (200)")
+    parser.add_argument(
+        "--images", type=int, default=51_200, help="of a training by processes (51,200)"
+    )
     parser.add_argument("--json", metavar="PATH", help="also write the figures there, and a table")
     return parser.parse_args()
 
 
-def measure(batch_size, layers, dtype):
+def measure(batch_size, layers, dtype, channels=1):
     """One cell, in a process of its own: dict of images a second, peak bytes and the first loss."""
     program.import_tensorflow()
     import keras
@@ -51,11 +61,12 @@ def measure(batch_size, layers, dtype):
 
     from seatbelt_tf import SeatbeltVAE
 
-    dims = presets.preset_sizes("dsprites", layers).latent_dims
-    model = SeatbeltVAE(image_shape=(64, 64, 1), latent_dims=dims, beta=6.0, dtype=dtype)
+    shape = (64, 64, channels)
+    dims = presets.preset_sizes(SIZES[channels], layers).latent_dims
+    model = SeatbeltVAE(image_shape=shape, latent_dims=dims, beta=6.0, dtype=dtype)
     model.compile(optimizer=keras.optimizers.Adam(1e-3))
     model.optimizer.build(model.trainable_variables)
-    images = tf.random.stateless_uniform((batch_size, 64, 64, 1), (1, 2), -1, 1)
+    images = tf.random.stateless_uniform((batch_size, *shape), (1, 2), -1, 1)
     before = _peak_bytes()
 
     @tf.function(autograph=False)
@@ -74,6 +85,7 @@ def measure(batch_size, layers, dtype):
     return {
         "batch_size": batch_size,
         "layers": layers,
+        "channels": channels,
         "dtype": dtype,
         "step_seconds": min(seconds),
         "images_per_second": batch_size / min(seconds),
@@ -91,16 +103,17 @@ def in_fresh_process(*cell):
         return pool.apply(measure, cell)
 
 
-def train(workers, steps, directory):
-    """Median images a second of a training by one or more processes, batch 256."""
+def train_by_processes(workers, batch_size, steps, directory):
+    """Median images a second of a training by one or more processes, L = 4."""
     sockets = [socket.socket() for _ in range(workers)]
     for opened in sockets:
         opened.bind(("localhost", 0))
     addresses = [f"localhost:{opened.getsockname()[1]}" for opened in sockets]
     for opened in sockets:
         opened.close()
-    command = [sys.executable, "-m", "trainers.train", "--noreport", "--batch_size=256"]
-    command += [f"--steps={steps}", f"--run={directory}/{workers}"]
+    run = runs.Run(pathlib.Path(directory) / f"{workers}_{batch_size}")
+    command = [sys.executable, "-m", "trainers.train", "--noreport", "--layers=4"]
+    command += [f"--batch_size={batch_size}", f"--steps={steps}", f"--run={run.path}"]
     if workers > 1:
         command.append("--strategy=multi_worker")
     threads = max(len(os.sched_getaffinity(0)) // workers, 1)
@@ -115,9 +128,28 @@ def train(workers, steps, directory):
         processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
     if any(process.wait() for process in processes):
         sys.exit("python -m benchmarks.scaling: a training failed: see above")
-    rates = runs.Run(pathlib.Path(directory) / str(workers)).read_metrics()["images_per_second"]
     # The first report waited for the step to be traced.
-    return sorted(rates[1:])[len(rates[1:]) // 2]
+    rates = sorted(run.read_metrics()["images_per_second"][1:])
+    return rates[len(rates) // 2]
+
+
+def study(executor, directory):
+    """Seconds of a study of 6 small models, two at once; Ray's cluster is there before."""
+    command = [sys.executable, "-m", "trainers.reproduce", "--scale=smoke", *STUDY]
+    command += [f"--store={directory}/{executor}", f"--results={directory}/{executor}_results"]
+    environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": "1"}
+    with contextlib.ExitStack() as stack:
+        if executor == "ray":
+            cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+            stack.callback(cluster.shutdown)
+            for _ in range(2):
+                cluster.add_node(num_cpus=1)
+            command += ["--executor=ray", f"--ray_address={cluster.address}"]
+        else:
+            command.append("--workers=2")
+        start = time.perf_counter()
+        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - start
 
 
 def table(figures):
@@ -127,35 +159,65 @@ def table(figures):
         f"{figures['load'][0]:.1f} at the start. Loss: relative difference from float32 at the "
         "first step.",
         "",
-        "| L | batch | precision | ms a step | images/s | peak MB | loss |",
-        "|---|---|---|---|---|---|---|",
+        "| channels | L | batch | precision | ms a step | images/s | peak MB | loss |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    exact = {(c["layers"], c["batch_size"]): c for c in figures["cells"] if c["dtype"] == "float32"}
+    exact = {_sizes(cell): cell for cell in figures["cells"] if cell["dtype"] == "float32"}
     for cell in figures["cells"]:
-        peer = exact.get((cell["layers"], cell["batch_size"]), cell)["first_loss"]
+        peer = exact.get(_sizes(cell), cell)["first_loss"]
         lines.append(
-            f"| {cell['layers']} | {cell['batch_size']} | {cell['dtype']} "
+            f"| {cell['channels']} | {cell['layers']} | {cell['batch_size']} | {cell['dtype']} "
             f"| {1e3 * cell['step_seconds']:,.0f} | {cell['images_per_second']:,.0f} "
             f"| {cell['peak_bytes'] / 1e6:,.0f} | {abs(cell['first_loss'] / peer - 1):.0e} |"
         )
-    rates = figures["processes_images_per_second"]
-    lines += ["", "| processes, global batch 256 | images/s |", "|---|---|"]
-    lines += [f"| {count} | {rate:,.0f} |" for count, rate in rates.items()]
+    lines += ["", "| compared | | | ratio |", "|---|---|---|---|"]
+    for each in figures["processes"]:
+        one, two = each["images_per_second"]
+        lines.append(
+            f"| training, global batch {each['batch_size']} | one process {one:,.0f} images/s "
+            f"| two {two:,.0f} | {two / one:.2f} |"
+        )
+    local, remote = (figures["study_seconds"][executor] for executor in ("local", "ray"))
+    lines += [
+        f"| study of 6 models, two at once | processes {local:,.0f} s "
+        f"| Ray {remote:,.0f} s | {remote / local:.2f} |",
+    ]
     return "\n".join(lines) + "\n"
+
+
+def _sizes(cell):
+    return cell["channels"], cell["layers"], cell["batch_size"]
 
 
 def main():
     arguments = parse_arguments()
-    figures = {"machine": f"{os.cpu_count()} cores", "load": os.getloadavg(), "cells": []}
-    cells = [(batch, 4, "float32") for batch in arguments.batches]
-    cells += [(256, layers, "float32") for layers in arguments.layers if layers != 4]
-    cells += [(256, 4, "mixed_bfloat16")]
+    figures = {
+        "arguments": vars(arguments),
+        "machine": f"{os.cpu_count()} cores",
+        "load": os.getloadavg(),
+        **provenance.describe(),
+        "cells": [],
+    }
+    sizes = [(batch, 4, 1) for batch in arguments.batches]
+    sizes += [(256, layers, 1) for layers in arguments.layers if layers != 4]
+    cells = [(batch, layers, "float32", channels) for batch, layers, channels in sizes]
+    cells += [(256, 4, "float32", 3)] + [(256, 4, "mixed_bfloat16", count) for count in (1, 3)]
     for cell in cells:
         figures["cells"].append(in_fresh_process(*cell))
         print(figures["cells"][-1], flush=True)
     with tempfile.TemporaryDirectory() as directory:
-        figures["processes_images_per_second"] = {
-            workers: train(workers, arguments.steps, directory) for workers in (1, 2)
+        figures["processes"] = [
+            {
+                "batch_size": batch,
+                "images_per_second": [
+                    train_by_processes(workers, batch, arguments.images // batch, directory)
+                    for workers in (1, 2)
+                ],
+            }
+            for batch in PROCESS_BATCHES
+        ]
+        figures["study_seconds"] = {
+            executor: study(executor, directory) for executor in ("local", "ray")
         }
     print(table(figures))
     if arguments.json:

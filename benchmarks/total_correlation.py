@@ -6,21 +6,23 @@
 The blocked form of the library is compared with the plain one, which holds all M·M·d log densities
 and is differentiated by TensorFlow. Every size is measured in fresh processes: the times of both
 forms by turns in one, and the peak memory of each form in one of its own, above what the process
-held after a warm-up with few rows.
+held after a warm-up with few rows. An evaluation that is expected to be long is timed only where
+its memory is measured.
 """
 
 import argparse
 import datetime
 import importlib.metadata
-import json
 import multiprocessing
 import os
+import pathlib
 import platform
 import resource
 import statistics
 import sys
 import time
 
+from seatbelt_tf import runs
 from trainers import program
 
 ROWS = tuple(1 << exponent for exponent in range(9, 16))
@@ -32,6 +34,7 @@ SWEEP_SIZES = ((1024, 6), (1024, 32), (1024, 96), (4096, 6))
 PLAIN_ARRAYS = 6
 PLAIN_BYTES = 8e9
 TURNS = 5
+LONG_SECONDS = 10.0
 
 
 def positive(text):
@@ -53,10 +56,10 @@ def parse_arguments():
     )
     parser.add_argument("--units", type=positive, nargs="+", default=UNITS, help="values of d")
     parser.add_argument(
-        "--max_seconds", type=float, default=60.0, help="skip evaluations expected to be slower"
+        "--max_seconds", type=float, default=3600.0, help="skip evaluations expected to be slower"
     )
     parser.add_argument("--threads", type=positive, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--json", metavar="PATH", help="also write the figures there")
+    parser.add_argument("--json", metavar="PATH", help="also write the figures there, and a table")
     return parser.parse_args()
 
 
@@ -125,14 +128,14 @@ def start_child(threads):
     tf.config.threading.set_inter_op_parallelism_threads(threads)
 
 
-def measure_memory(form, rows, units, threads):
-    """Bytes by which the process grew at its peak."""
+def measure_once(form, rows, units, threads):
+    """Bytes by which the process grew at its peak, and seconds."""
     start_child(threads)
     evaluate = make_evaluation(form, units)
     evaluate(*make_inputs(WARM_UP_ROWS, units))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    evaluate(*make_inputs(rows, units))
-    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    seconds = evaluate(*make_inputs(rows, units))
+    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before), seconds
 
 
 def measure_seconds(variants, rows, units, threads):
@@ -174,27 +177,31 @@ def compare(arguments):
             if expected > arguments.max_seconds:
                 row["note"] = f"not measured: about {expected:.0f} s an evaluation"
             else:
-                measure_row(row, arguments.threads)
+                measure_row(row, expected, arguments.threads)
                 # Time grows with M².
                 expected = 4 * row["blocked_seconds"]
             print_row(row)
     return rows
 
 
-def measure_row(row, threads):
+def measure_row(row, expected, threads):
     count, units = row["rows"], row["units"]
     needed = PLAIN_ARRAYS * 4 * count * count * units
-    variants = [("blocked", None)]
+    forms = ["blocked"]
     if needed > PLAIN_BYTES:
         row["note"] = f"plain not measured: needs about {needed / 1e9:.0f} GB"
     else:
-        variants.append(("plain", None))
-    seconds = in_fresh_process(measure_seconds, variants, count, units, threads)
-    for (form, _), value in zip(variants, seconds, strict=True):
-        row[f"{form}_seconds"] = value
-        row[f"{form}_bytes"] = in_fresh_process(measure_memory, form, count, units, threads)
-    if len(seconds) == 2:
-        row["time_ratio"] = seconds[0] / seconds[1]
+        forms.append("plain")
+    for form in forms:
+        row[f"{form}_bytes"], row[f"{form}_seconds"] = in_fresh_process(
+            measure_once, form, count, units, threads
+        )
+    if expected <= LONG_SECONDS:
+        variants = [(form, None) for form in forms]
+        seconds = in_fresh_process(measure_seconds, variants, count, units, threads)
+        row.update({f"{form}_seconds": value for form, value in zip(forms, seconds, strict=True)})
+    if len(forms) == 2:
+        row["time_ratio"] = row["blocked_seconds"] / row["plain_seconds"]
 
 
 def print_row(row):
@@ -206,6 +213,27 @@ def print_row(row):
     ]
     ratio = f"{row['time_ratio']:.2f}" if "time_ratio" in row else row.get("note", "")
     print(f"{row['rows']:6}{row['units']:4}{cells[0]:>18}{cells[1]:>20}{ratio:>20}", flush=True)
+
+
+def table(report):
+    """The rows of a report in Markdown."""
+    lines = [
+        f"Written by `python -m benchmarks.total_correlation`, {report['arguments']['threads']} "
+        f"threads, load {report['load'][0]:.1f} at the start: the value and its gradient.",
+        "",
+        "| d | M | blocked, s | blocked, MB | plain, s | plain, MB | time blocked/plain |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in report["rows"]:
+        cells = [
+            f"{row[f'{form}_seconds']:.3f} | {row[f'{form}_bytes'] / 1e6:,.0f}"
+            if f"{form}_seconds" in row
+            else " | "
+            for form in ("blocked", "plain")
+        ]
+        ratio = f"{row['time_ratio']:.2f}" if "time_ratio" in row else row.get("note", "")
+        lines.append(f"| {row['units']} | {row['rows']:,} | {' | '.join(cells)} | {ratio} |")
+    return "\n".join(lines) + "\n"
 
 
 def sweep(arguments):
@@ -243,8 +271,10 @@ def main():
             "versions": {"python": platform.python_version(), **versions},
             "sweep" if arguments.sweep else "rows": result,
         }
-        with open(arguments.json, "w") as file:
-            json.dump(report, file, indent=2)
+        runs.write_json(arguments.json, report)
+        if not arguments.sweep:
+            with runs.replacing(pathlib.Path(arguments.json).with_suffix(".md")) as path:
+                path.write_text(table(report), encoding="utf-8")
 
 
 if __name__ == "__main__":

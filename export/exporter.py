@@ -38,7 +38,8 @@ def export_run(run, model_dir, shown=iter):
     publish.check_place(model_dir)
     model_dir = pathlib.Path(model_dir)
     recipe = image_bytes.recipe_of(run.config())
-    served = signatures.of_model(run.load_model(), recipe)
+    # As it was attacked and evaluated, whatever it was trained in.
+    served = signatures.of_model(run.load_model(dtype="float32"), recipe)
     warmup_requests = warmup.requests(served, recipe)
     name = model_dir.absolute().name
 

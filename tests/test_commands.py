@@ -39,9 +39,9 @@ SLOW = {
     "benchmarks.train_step --precision=mixed_bfloat16 --json=results/train_step_bfloat16.json": (
         "--batch_size=8 --rounds=1 --steps=1"
     ),
-    "benchmarks.total_correlation --rows 1024 --json=results/total_correlation.json": (
-        "--rows 16 --units 2"
-    ),
+    "benchmarks.total_correlation --json=results/total_correlation.json": "--rows 16 --units 2",
+    "benchmarks.precision --json=results/precision.json": "--seeds 0 1 --steps=2",
+    "benchmarks.gpu_step --directory=exported": "--batch_size=4 --layers=1 --size=32",
     "benchmarks.attack --runs runs/recipes/L4_beta6_fast runs/recipes/L1_d64_beta1_fast": (
         "--runs runs/sprites --pairs 1 --weights 2 --scipy 1 --max_evaluations 3"
     ),
@@ -54,10 +54,12 @@ NOT_RUN = {
     ".venv/bin/pip install -q -e .": "CI installs the same with an extra",
     ".venv/bin/pip install -q -e .[test]": "CI types it",
     ".venv/bin/pip install -q -e .[export]": "CI installs it as a part of .[test]",
-    "pip install -e .[benchmarks]": "PyTorch is large",
+    "pip install -e .[benchmarks,ray]": "PyTorch is large",
     "benchmarks.ancestors": "needs a trained model of several layers",
     "benchmarks.datasets": "needs CIFAR-10",
     "benchmarks.recipes": "seven trainings of 384,000 images",
+    "benchmarks.scaling": "a quarter of an hour and Ray",
+    "python exported/time_programs.py": "needs jaxlib",
     "benchmarks.attack --runs runs/recipes/L4_beta6_fast --scaling "
     "--results=results/attack_scaling.json": "5,000 attacks",
     "docker run": "needs TF Serving; compared below with what the export suggests",
@@ -119,7 +121,7 @@ def test_programs_flags_and_extras_exist(page, flags):
         if module.startswith(OURS):
             assert _flags_in(words) <= flags[module], words
         elif "pip" in words[0]:
-            extras = re.findall(r"\[(\w+)\]", " ".join(words))
+            extras = re.findall(r"(?<=[\[,])\w+(?=[\],])", " ".join(words))
             assert set(extras) <= set(setup["options.extras_require"]), words
     known = OTHERS_FLAGS.union(*flags.values())
     mentioned = _flags_in(_spans(page.read_text(encoding="utf-8")))

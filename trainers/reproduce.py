@@ -1,6 +1,7 @@
 """Every figure and table of the paper by name: `python -m trainers.reproduce --help`."""
 
 import itertools
+import os
 import pathlib
 import shlex
 import sys
@@ -37,9 +38,15 @@ flags.DEFINE_enum("scale", "cpu", ["smoke", "cpu", "paper"], "Size of models and
 common_flags.define_data_dir()
 flags.DEFINE_string("store", "runs/studies", "Where models and measures are kept.")
 flags.DEFINE_string("results", "results/reproduction", "Where tables and figures go.")
-flags.DEFINE_integer("workers", 1, "Models worked on at once, each by a process of its own.")
 flags.DEFINE_enum(
-    "executor", "local", ["local", "ray"], "Where: processes here, or tasks on a Ray cluster."
+    "executor",
+    None,
+    ["local", "processes", "ray"],
+    "local: one model after another; processes: --workers of them at once; ray: tasks on a Ray "
+    "cluster. Default: processes with --workers, otherwise local.",
+)
+flags.DEFINE_integer(
+    "workers", None, "Processes of --executor=processes, each with a model. Default: the cores."
 )
 flags.DEFINE_string("ray_address", "auto", "host:port of the cluster's head; auto: this one's.")
 flags.DEFINE_float("ray_cpus", 1.0, "Cores that a model takes on a Ray cluster.")
@@ -67,7 +74,7 @@ def main():
     names = list(experiments.EXPERIMENTS) if FLAGS.experiment == ["all"] else FLAGS.experiment
     for name in names:
         checks.one_of("experiment", name, experiments.EXPERIMENTS)
-    checks.positive_integer("workers", FLAGS.workers)
+    _workers()
     if FLAGS.executor == "ray":
         from trainers.studies import ray_executor
 
@@ -186,11 +193,20 @@ def _make(left, done=None):
         if done is not None:
             done(cell)
 
-    if FLAGS.executor == "local":
-        executor.work_off(FLAGS.store, left, FLAGS.workers, report)
-    else:
+    if FLAGS.executor == "ray":
         resources = FLAGS.ray_address, FLAGS.ray_cpus, FLAGS.ray_gpus
         ray_executor.work_off(FLAGS.store, left, *resources, report)
+    else:
+        executor.work_off(FLAGS.store, left, _workers(), report)
+
+
+def _workers():
+    """How many models are worked on at once on this machine."""
+    if FLAGS.workers is None:
+        return len(os.sched_getaffinity(0)) if FLAGS.executor == "processes" else 1
+    if FLAGS.executor not in (None, "processes"):
+        raise checks.invalid("workers", "--executor=processes beside it", FLAGS.executor)
+    return checks.positive_integer("workers", FLAGS.workers)
 
 
 def _findings(wanted):
@@ -251,7 +267,7 @@ def _seconds(model, is_untrained, measures):
             seconds += batteries * evaluations / EVALUATIONS_PER_SECOND
         else:
             seconds += OTHER_MEASURE_SECONDS.get(measure.name, 10)
-    return seconds / FLAGS.workers
+    return seconds / _workers()
 
 
 def _duration(seconds):

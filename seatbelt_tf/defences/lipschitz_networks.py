@@ -15,8 +15,8 @@ import math
 import keras
 import tensorflow as tf
 
+from seatbelt_tf import networks
 from seatbelt_tf.gaussians import Gaussian
-from seatbelt_tf.networks import SMALLEST_STDDEV, filters_for
 
 
 def normalised(kernel):
@@ -154,13 +154,14 @@ class LipschitzHead(keras.layers.Layer):
     def call(self, features):
         features = tf.cast(features, tf.float32)
         share = tf.sigmoid(self.raw_stddev(features))
-        stddev = (self.max_stddev - SMALLEST_STDDEV) * share + SMALLEST_STDDEV
+        least = networks.SMALLEST_STDDEV
+        stddev = (self.max_stddev - least) * share + least
         return Gaussian(self.scale * self.mean(features), stddev)
 
 
 def convolutional_encoder(image_shape, dtype, seed):
     """Features of images, Lipschitz constant 1: (M, H, W, C) -> (M, 512)."""
-    *halving, last = filters_for(image_shape)
+    *halving, last = networks.filters_for(image_shape)
     layers = [
         LipschitzConv2D(filters, seed + index, dtype=dtype) for index, filters in enumerate(halving)
     ]
@@ -173,7 +174,7 @@ def convolutional_encoder(image_shape, dtype, seed):
 
 def convolutional_decoder(latent_dim, image_shape, dtype, seed, scale):
     """Mean image of concatenated latents, constant `scale`: (M, d) -> (M, H, W, C) float32."""
-    *halving, last = filters_for(image_shape)
+    *halving, last = networks.filters_for(image_shape)
     remaining = image_shape[0] >> len(halving)
     sizes = [last, remaining * remaining * halving[-1]]
     layers = [LipschitzDense(size, seed + index, dtype=dtype) for index, size in enumerate(sizes)]

@@ -28,6 +28,14 @@ OPTIONS = (
     "--noreport",
 )
 DEADLINE_SECONDS = 500
+# trainers.train where TensorFlow sees two devices, as on a machine with two GPUs.
+_TWO_DEVICES = """
+import runpy, sys, tensorflow as tf
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+sys.argv[0] = "trainers.train"
+runpy.run_module("trainers.train", run_name="__main__", alter_sys=True)
+"""
 
 
 def _ports(count):
@@ -119,17 +127,37 @@ def test_workers_that_are_killed_stopped_and_fewer_end_like_one_that_is_left_alo
     last = programs.run_program("train", "--resume", *often, directory=tmp_path)
     assert last.returncode == 0, last.stderr
     assert "workers was 2, is 1" in last.stdout
+    _assert_same_training(tmp_path, "alone", "run")
 
-    tables = [runs.Run(tmp_path / name).read_metrics() for name in ("alone", "run")]
+
+def _assert_same_training(directory, *names):
+    """The same metrics and the same last state."""
+    tables = [runs.Run(directory / name).read_metrics() for name in names]
     assert tables[0]["step"] == tables[1]["step"]
     # float32 sums over images in another order.
     for name in ("elbo", "log_likelihood", "total_correlation", "val_elbo"):
         np.testing.assert_allclose(tables[0][name], tables[1][name], rtol=1e-4, atol=1e-4)
-    ours, theirs = (_state(runs.Run(tmp_path / name)) for name in ("run", "alone"))
+    theirs, ours = (_state(runs.Run(directory / name)) for name in names)
     # Weights, moving statistics and Adam's means of gradients, which the batch is summed up in.
     for name in theirs:
         difference = np.linalg.norm(ours[name] - theirs[name])
         assert difference <= 1e-3 * np.linalg.norm(theirs[name]) + 1e-6, name
+
+
+@pytest.mark.slow
+def test_two_devices_of_one_process_train_like_one(tmp_path):
+    for name, options in (("one", ()), ("two", ("--strategy=mirrored",))):
+        result = subprocess.run(
+            [sys.executable, "-c", _TWO_DEVICES, *OPTIONS, f"--run={name}", *options],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(programs.ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        assert result.stderr == ""
+    _assert_same_training(tmp_path, "one", "two")
 
 
 @pytest.mark.slow

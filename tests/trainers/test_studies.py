@@ -290,6 +290,10 @@ BAD = {
     "unknown dataset": (("--experiment=figure3", "--datasets=sprite"), "Did you mean 'sprites'"),
     "absent data": (("--experiment=table1", "--data_dir=nowhere"), "nowhere"),
     "no workers": (("--experiment=figure3", "--workers=0"), "workers"),
+    "workers of another": (
+        ("--experiment=figure3", "--executor=ray", "--workers=2"),
+        "--executor=processes",
+    ),
     "nothing finished": (("--experiment=figure3", "--finished"), "finished work of figure3"),
 }
 

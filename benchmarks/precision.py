@@ -1,0 +1,106 @@
+"""Trainings in float32 and in bfloat16: images a second, and what they reach.
+
+    python -m benchmarks.precision --json=results/precision.json
+
+`trainers.train` as a user calls it (sprites, L = 4, fast recipe), both precisions by turns with
+each seed. Runs are kept under runs/precision and reused when the program is started again.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+from scipy import stats
+
+from seatbelt_tf import runs
+from trainers import provenance
+from trainers.studies.study import words
+
+FLAGS = {"float32": "--nomixed_precision", "mixed_bfloat16": "--mixed_precision"}
+MEASURES = ("images_per_second", "log_likelihood", "elbo")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.precision", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2), help="(0 1 2)")
+    parser.add_argument("--steps", type=int, default=3600, help="of a training (3600)")
+    parser.add_argument("--json", metavar="PATH", help="also write the figures there, and a table")
+    arguments = parser.parse_args()
+    found = [train(p, seed, arguments.steps) for seed in arguments.seeds for p in FLAGS]
+    figures = {
+        "arguments": vars(arguments),
+        "machine": f"{os.cpu_count()} cores",
+        **provenance.describe(),
+        "trainings": found,
+    }
+    print(table(figures))
+    if arguments.json:
+        runs.write_json(arguments.json, figures)
+        with runs.replacing(pathlib.Path(arguments.json).with_suffix(".md")) as path:
+            path.write_text(table(figures), encoding="utf-8")
+
+
+def train(precision, seed, steps):
+    """One training: dict of its precision, seed and `MEASURES`."""
+    run = runs.Run(pathlib.Path(f"runs/precision/{precision}_seed{seed}_{steps}"))
+    scores = run.evaluation / "test.json"
+    if not scores.exists():
+        command = [sys.executable, "-m", "trainers.train", "--preset=fast", "--layers=4"]
+        command += [f"--seed={seed}", f"--steps={steps}", f"--run={run.path}", FLAGS[precision]]
+        subprocess.run([*command, "--overwrite"], check=True)
+    # The first report waited for the step to be traced.
+    rates = run.read_metrics()["images_per_second"][1:]
+    return {
+        "precision": precision,
+        "seed": seed,
+        "images_per_second": float(np.median(rates)),
+        **json.loads(scores.read_text()),
+    }
+
+
+def table(figures):
+    """The figures in Markdown."""
+    values = {
+        precision: np.array(
+            [
+                [each[name] for name in MEASURES]
+                for each in figures["trainings"]
+                if each["precision"] == precision
+            ]
+        )
+        for precision in FLAGS
+    }
+    plain, half = values.values()
+    rows = {
+        **values,
+        "difference": half - plain,
+        "ratio": half / plain,
+    }
+    lines = [
+        f"Written by `python -m benchmarks.precision` on {figures['machine']}: sprites, L = 4, "
+        f"fast recipe, {figures['arguments']['steps']:,} steps, {len(plain)} seeds, "
+        "[95 % intervals of Student's t].",
+        "",
+        "| precision | images/s | test log p(x\\|z) | test ELBO |",
+        "|---|---|---|---|",
+    ]
+    for name, found in rows.items():
+        cells = [words(*_interval(column), 4) for column in found.T]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _interval(values):
+    """(mean, lower, upper) of a few values."""
+    mean, error = np.mean(values), stats.sem(values)
+    return (mean, *stats.t.interval(0.95, len(values) - 1, mean, error))
+
+
+if __name__ == "__main__":
+    main()
