@@ -11,7 +11,7 @@ import json
 import pathlib
 from typing import NamedTuple
 
-from benchmarks.train_step import step_flops
+from benchmarks.operations import evaluation_flops, step_flops
 from seatbelt_tf import presets
 from trainers.recipes import RECIPES
 
@@ -33,33 +33,13 @@ class Cost(NamedTuple):
     images: float
 
 
-def filters_of(channels):
-    """`networks.filters_for` of 64×64 images, without TensorFlow."""
-    return (32, 32, 64, 64, 512) if channels == 1 else (64, 64, 128, 128, 512)
-
-
-def evaluation_flops(shape, filters, dims, widths):
-    """Of an attack's evaluation for one image: the inference network forward and back to pixels."""
-    *halving, features = filters
-    size, incoming, products = shape[0], shape[2], 0
-    for count in halving:
-        size //= 2
-        products += size * size * 16 * incoming * count
-        incoming = count
-    products += size * size * incoming * features + 2 * features * dims[0]
-    for below, units, width in zip(dims[:-1], dims[1:], widths, strict=False):
-        products += (below + features + width + 2 * units) * width
-    return 4 * products
-
-
 def cost(dataset, layers):
     """The `Cost` of the paper's model of so many layers on a dataset."""
     deepest = len(presets.PRESETS[dataset].latent_dims)
     sizes = presets.preset_sizes(dataset, min(layers, deepest))
-    arguments = sizes.image_shape, filters_of(sizes.image_shape[2]), sizes.latent_dims
     return Cost(
-        step_flops(*arguments, presets.HIDDEN_SIZES),
-        evaluation_flops(*arguments, presets.HIDDEN_SIZES),
+        step_flops(sizes.image_shape, sizes.latent_dims),
+        evaluation_flops(sizes.image_shape, sizes.latent_dims),
         0.9 * IMAGES[dataset] * RECIPES["paper"].epochs,
     )
 

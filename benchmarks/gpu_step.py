@@ -18,7 +18,7 @@ import shutil
 
 import numpy as np
 
-from seatbelt_tf import networks, presets
+from seatbelt_tf import presets
 from trainers import program, provenance
 
 PRESETS = {1: "dsprites", 3: "celeb_a"}
@@ -62,7 +62,7 @@ def main():
     import keras
     import tensorflow as tf
 
-    from benchmarks.train_step import step_flops
+    from benchmarks.operations import step_flops
     from seatbelt_tf import SeatbeltVAE
     from seatbelt_tf.attacks.problem import Problem
 
@@ -78,7 +78,7 @@ def main():
     )
     attack = Problem(model, "latent_kl", "all", "mean", 1, 0)
     prepared = attack.prepare(targets)
-    flops = step_flops(shape, networks.filters_for(shape), dims, presets.HIDDEN_SIZES)
+    flops = step_flops(shape, dims)
     directory = pathlib.Path(arguments.directory)
     directory.mkdir(parents=True, exist_ok=True)
     entries = {}

@@ -23,6 +23,7 @@ import time
 
 import numpy as np
 
+from benchmarks.operations import step_flops
 from trainers import program
 
 DATASETS = {1: "dsprites", 3: "celeb_a"}
@@ -78,37 +79,13 @@ def positive(text):
     return value
 
 
-def step_flops(image_shape, filters, latent_dims, widths):
-    """Floating-point operations that a training step needs for one image.
-
-    Multiply-adds of convolutions and dense layers count 2: once forward, once for the gradient by
-    the weights and once for that by the inputs, except the images. Products with padding count,
-    as is usual; everything else (densities, total correlation, Adam) does not.
-    """
-    *halving, features = filters
-    size, incoming = image_shape[0], image_shape[2]
-    first, others = 0, 0
-    for index, count in enumerate(halving):
-        size //= 2
-        products = size * size * 16 * incoming * count
-        # The decoder's mirror image of this layer needs as many.
-        first, others = (products, products) if index == 0 else (first, others + 2 * products)
-        incoming = count
-    others += 2 * size * size * incoming * features
-    others += sum(latent_dims) * features + 2 * features * latent_dims[0]
-    for below, units, width in zip(latent_dims[:-1], latent_dims[1:], widths, strict=False):
-        others += (below + features + width + 2 * units) * width
-        others += (units + width + 2 * below) * width
-    return 2 * (2 * first + 3 * others)
-
-
 def network_sizes(arguments):
     """Image shape, filters, latent sizes and widths of the conditional MLPs."""
-    from seatbelt_tf import networks, presets
+    from seatbelt_tf import presets
 
     preset = presets.preset_sizes(DATASETS[arguments.channels], arguments.layers)
     shape = (arguments.size, arguments.size, arguments.channels)
-    return shape, networks.filters_for(shape), preset.latent_dims, presets.HIDDEN_SIZES
+    return shape, presets.filters_for(shape), preset.latent_dims, presets.HIDDEN_SIZES
 
 
 def make_model(arguments, precision):
@@ -304,7 +281,8 @@ def measure(arguments, runs):
 
 def summarise(arguments, rates, products):
     """A row for every implementation: medians, spread, ratio of ours to it, share of the peak."""
-    flops = step_flops(*network_sizes(arguments))
+    shape, _, dims, _ = network_sizes(arguments)
+    flops = step_flops(shape, dims)
     peak = max(products.values())
     ours = statistics.median(next(iter(rates.values())))
     rows = []

@@ -54,9 +54,8 @@ for name, options in OPTIONS.items():
     model.compile(optimizer=keras.optimizers.Adam(rate, beta_2=0.95))
     model.fit(train_images, steps_per_epoch=STEPS)
 
-# %% Are they any good? A model that reconstructs nothing cannot be attacked, and means nothing. A
-# penalty costs quality: the Seatbelt-VAE's images are usually the more blurred ones, and robustness
-# must be read beside that.
+# %% Are they any good? A model that reconstructs nothing cannot be attacked, and means nothing:
+# robustness must be read beside quality.
 for name, model in models.items():
     pixels = model(test_images).numpy()
     error = np.mean(np.sum((pixels - test_images) ** 2, axis=(1, 2, 3)))

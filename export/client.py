@@ -82,6 +82,11 @@ class Client(abc.ABC):
     def __init__(self, address, model="seatbelt", version=None, timeout=TIMEOUT, retries=RETRIES):
         self.address, self.model, self.version = address, model, version
         self.timeout, self.retries = timeout, retries
+        if not timeout > 0 or retries < 0:
+            raise ValueError(
+                "Invalid value for timeout or retries. Expected more than 0 seconds and at least 0 "
+                f"retries. Received: timeout={timeout!r}, retries={retries!r}"
+            )
 
     def encode(self, images):
         """embedding, mean_i and stddev_i of images (M, H, W, C) in [-1, 1]."""
@@ -125,7 +130,8 @@ class Client(abc.ABC):
         """
         end = time.monotonic() + self.timeout
         pause = FIRST_PAUSE
-        for attempts_left in range(self.retries, -1, -1):
+        attempts_left = self.retries
+        while True:
             try:
                 return self._call(signature, inputs, end - time.monotonic())
             except ServingError as error:
@@ -136,8 +142,8 @@ class Client(abc.ABC):
                 ):
                     raise
             time.sleep(pause)
+            attempts_left -= 1
             pause *= 2
-        raise AssertionError("unreachable")
 
     @abc.abstractmethod
     def _call(self, signature, inputs, timeout):

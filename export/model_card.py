@@ -1,9 +1,7 @@
 """MODEL_CARD.md: what a served model is, where it comes from and what it must not be used for."""
 
-import json
-
 from export import image_bytes
-from seatbelt_tf import datasets
+from seatbelt_tf import checks, datasets, runs
 
 _LIMITS = """\
 - Trained on one dataset; scores and embeddings of other images mean nothing.
@@ -60,7 +58,14 @@ def _scores(run):
     path = run.evaluation / "test.json"
     if not path.is_file():
         return "None recorded.\n"
-    return "Means over test images, nats.\n\n" + _table(json.loads(path.read_text("utf-8")))
+    return "Means over test images, nats.\n\n" + _table(_read(path))
+
+
+def _read(path):
+    facts = runs.read_json(path)
+    if not isinstance(facts, dict):
+        raise checks.invalid("run", f"a JSON object in {path}", type(facts).__name__)
+    return facts
 
 
 def _attacks(run):
@@ -69,8 +74,12 @@ def _attacks(run):
         return "None made.\n"
     parts = []
     for path in found:
-        summary = json.loads(path.read_text("utf-8"))
-        fired = [check["name"] for check in summary.pop("diagnostics", []) if check["fired"]]
+        summary = _read(path)
+        try:
+            fired = [check["name"] for check in summary.pop("diagnostics", []) if check["fired"]]
+        except (KeyError, TypeError) as error:
+            wanted = f"diagnostics as trainers.attack writes them in {path}"
+            raise checks.invalid("run", wanted, error) from error
         doubts = f"\nDon't trust it: {', '.join(fired)}.\n" if fired else ""
         parts.append(f"### {path.parent.name}\n\n{_table(summary)}{doubts}")
     return "\n".join(parts)

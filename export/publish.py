@@ -9,7 +9,7 @@ import os
 import pathlib
 import shutil
 
-from seatbelt_tf import checks, configuration
+from seatbelt_tf import checks, configuration, storage
 
 _UNFINISHED = ".unfinished"
 
@@ -25,12 +25,7 @@ def check_run(run):
 
 def check_place(model_dir):
     """Raises ValueError unless versions can be written to this directory; touches nothing."""
-    path = pathlib.Path(model_dir).absolute()
-    nearest = next(place for place in (path, *path.parents) if place.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise checks.invalid(
-            "model_dir", f"a place that can be written to ({nearest} cannot)", repr(str(model_dir))
-        )
+    storage.check_place("model_dir", model_dir)
 
 
 def publish(model_dir, build):
@@ -76,8 +71,4 @@ def _sync(directory):
     """Waits until everything under a directory has reached the disk."""
     for parent, _, files in os.walk(directory):
         for path in (*(os.path.join(parent, name) for name in files), parent):
-            handle = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            storage.synchronise(path)

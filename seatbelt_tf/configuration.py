@@ -14,8 +14,14 @@ def check(config):
         config: what config.json holds.
     """
     _known("config.json", config, FIELDS)
+    for field, kind in (("command", list), ("versions", dict), ("machine", dict)):
+        if not isinstance(config.get(field, kind()), kind):
+            raise checks.invalid(field, f"a {kind.__name__}", type(config[field]).__name__)
     model, data, training = (config.get(name, {}) for name in ("model", "data", "training"))
     _known("model", model, (*presets.MODEL_OPTIONS, "dtype", "name"))
+    for field in ("image_shape", "latent_dims"):
+        if field not in model:
+            raise checks.invalid("model", f"a JSON object with {field}", sorted(model))
     presets.check_model_options(model)
     checks.one_of("dtype", model.get("dtype", DTYPES[0]), DTYPES)
     for name, value, table in (("data", data, _DATA), ("training", training, _TRAINING)):
@@ -26,7 +32,7 @@ def check(config):
 
 def can_be_served(config):
     """Whether a model of a run's configuration is one that `export` serves: chains are not."""
-    return "mcmc" not in config["model"].get("defences", {})
+    return "mcmc" not in (config["model"].get("defences") or {})
 
 
 def _known(name, value, fields):

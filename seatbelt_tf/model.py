@@ -23,6 +23,7 @@ from seatbelt_tf.defences import stack
 # (stddev 1) drown it in noise and the model starts on a long plateau (docs/decisions.md).
 INITIAL_POSTERIOR_STDDEV = 0.1
 INITIAL_PRIOR_STDDEV = 1.0
+# What noise is for, a part of its seed: no two uses share draws.
 TRAINING, EVALUATION, ON_REQUEST, PRIOR, DEFENCES = range(5)
 
 
@@ -85,6 +86,10 @@ class SeatbeltVAE(keras.Model):
         **kwargs: `name` and `dtype` of `keras.Model`; dtype="mixed_bfloat16" keeps densities,
             divergences and total correlation in float32.
 
+    Attributes:
+        accumulate: parts, of equal size, in which training computes the convolutions of a batch, to
+            save memory; 1 unless it is set.
+
     Raises:
         ValueError: any of these is out of range.
     """
@@ -126,7 +131,6 @@ class SeatbeltVAE(keras.Model):
                 "seed": seed,
             }
         )
-        # Parts of a batch whose convolutions are trained one after another, to save memory.
         self.accumulate = 1
         self._options = tuple(options)
         for name, value in options.items():
@@ -366,12 +370,14 @@ class SeatbeltVAE(keras.Model):
         """Whether the model may be trained: `adapt` was called, or no defence needs it."""
         return self._defences.is_adapted()
 
-    def fit(self, x=None, *args, **kwargs):
+    def fit(self, x=None, y=None, batch_size=None, *args, **kwargs):
         """Trains the model on images: see `keras.Model.fit`.
 
         Args:
             x: (N, H, W, C) float array in [-1, 1], or a `tf.data.Dataset` of batches of them;
                 labels beside them are ignored.
+            y: ignored.
+            batch_size: images a step, of an array.
             *args: as Keras has them.
             **kwargs: as Keras has them.
 
@@ -382,10 +388,10 @@ class SeatbeltVAE(keras.Model):
             ValueError: before the first step: wrong shape or type, no images, fewer images than
                 a batch, pixels that are not finite or not in [-1, 1].
         """
-        batch_size = pixels.check_data(x, kwargs.get("batch_size"), self.image_shape, "x")
+        images_a_step = pixels.check_data(x, batch_size, self.image_shape, "x")
         if not self.is_adapted():
             raise checks.invalid("model", "adapt(images) called before fit", "not adapted")
-        message = self.small_batch_warning(batch_size)
+        message = self.small_batch_warning(images_a_step)
         if message:
             warnings.warn(message, stacklevel=2)
         if isinstance(x, tf.data.Dataset):
@@ -396,7 +402,7 @@ class SeatbeltVAE(keras.Model):
             is_pair = isinstance(validation, (tuple, list))
             images = validation[0] if is_pair else validation
             pixels.check_data(images, None, self.image_shape, "validation_data")
-        return super().fit(x, *args, **kwargs)
+        return super().fit(x, y, batch_size, *args, **kwargs)
 
     def evaluate(self, x=None, *args, **kwargs):
         """Mean ELBO and its parts over images: see `keras.Model.evaluate`.

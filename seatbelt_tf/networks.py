@@ -11,26 +11,16 @@ import math
 import keras
 import tensorflow as tf
 
+from seatbelt_tf import presets
 from seatbelt_tf.gaussians import Gaussian
 
 # A standard deviation below this makes log densities overflow the precision of float32.
 SMALLEST_STDDEV = 1e-4
 
 
-def filters_for(image_shape):
-    """Filters of the encoder's convolutions by the paper's rule: (H, W, C) -> a tuple of ints.
-
-    {32, 32, 64, 64, 512} for one channel, {64, 64, 128, 128, 512} otherwise; images above 64×64
-    get further stages of the widest kind in front of the last.
-    """
-    narrow, wide = (32, 64) if image_shape[2] == 1 else (64, 128)
-    halvings = max(4, image_shape[0].bit_length() - 3)
-    return (narrow, narrow, *[wide] * (halvings - 2), 512)
-
-
 def convolutional_encoder(image_shape, dtype, seed):
     """Features of images: (M, H, W, C) -> (M, 512), appendix G."""
-    *halving, last = filters_for(image_shape)
+    *halving, last = presets.filters_for(image_shape)
     remaining = image_shape[0] >> len(halving)
     stages = [(filters, 4, 2, "same") for filters in halving] + [(last, remaining, 1, "valid")]
     kinds = [FirstConv2D] + [keras.layers.Conv2D] * (len(halving) - 1) + [WholeImageConv2D]
@@ -54,7 +44,7 @@ def convolutional_encoder(image_shape, dtype, seed):
 
 def convolutional_decoder(latent_dim, image_shape, dtype, seed):
     """Mean image of concatenated latents: (M, d) -> (M, H, W, C) float32, appendix G."""
-    *halving, last = filters_for(image_shape)
+    *halving, last = presets.filters_for(image_shape)
     remaining = image_shape[0] >> len(halving)
     stages = [(last, 1, 1, "valid"), (halving[-1], remaining, 1, "valid")]
     stages += [(filters, 4, 2, "same") for filters in (*halving[-2::-1], image_shape[2])]

@@ -26,7 +26,6 @@ class ObjectiveTerms(NamedTuple):
         log_likelihood: (M,) log p(x | z), nats.
         kl: tuple of (M,) KL terms by layer, bottom first, as estimated for the loss, nats.
         total_correlation: (M,) estimate of TC(z^L) at each row's sample, nats.
-        divergence_loss: () what the KL terms contribute to the loss, free bits applied, nats.
     """
 
     loss: tf.Tensor
@@ -34,7 +33,6 @@ class ObjectiveTerms(NamedTuple):
     log_likelihood: tf.Tensor
     kl: tuple
     total_correlation: tf.Tensor
-    divergence_loss: tf.Tensor
 
 
 def log_likelihood(images, means, scale):
@@ -159,5 +157,4 @@ def evaluate_objective(
         log_likelihood=likelihood,
         kl=tuple(tf.reduce_sum(term, axis=-1) for term in divergences),
         total_correlation=correlation,
-        divergence_loss=divergence_loss,
     )

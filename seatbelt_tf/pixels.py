@@ -72,7 +72,7 @@ def check_data(data, batch_size, image_shape, name):
         name: what to call the data in a message.
 
     Returns:
-        The batch size.
+        Images in a batch.
 
     Raises:
         ValueError: see `check_images`; nothing in a dataset, or fewer images than a batch.
@@ -80,6 +80,8 @@ def check_data(data, batch_size, image_shape, name):
     if isinstance(data, tf.data.Dataset):
         spec = data.element_spec
         spec = spec[0] if isinstance(spec, tuple) else spec
+        if not isinstance(spec, tf.TensorSpec):
+            raise checks.invalid(name, "a dataset of images, or of (images, labels)", spec)
         check_spec(spec.shape, spec.dtype, image_shape, name)
         first = next(iter(data.take(1)), None)
         if first is None:
@@ -93,7 +95,7 @@ def check_data(data, batch_size, image_shape, name):
         raise checks.invalid(
             name, f"at least as many images as batch_size={batch_size}", f"{len(images)}"
         )
-    return batch_size or _KERAS_BATCH_SIZE
+    return batch_size or min(_KERAS_BATCH_SIZE, len(images))
 
 
 def assert_pixels(values, *place):

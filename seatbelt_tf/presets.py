@@ -52,6 +52,17 @@ def member(latent_dims, penalty, beta, likelihood_from="all"):
     return "Seatbelt-VAE" if penalty == "tc" else "KL-penalised hierarchical VAE"
 
 
+def filters_for(image_shape):
+    """Filters of the encoder's convolutions by the paper's rule: (H, W, C) -> a tuple of ints.
+
+    {32, 32, 64, 64, 512} for one channel, {64, 64, 128, 128, 512} otherwise; images above 64×64
+    get further stages of the widest kind in front of the last.
+    """
+    narrow, wide = (32, 64) if image_shape[2] == 1 else (64, 128)
+    halvings = max(4, image_shape[0].bit_length() - 3)
+    return (narrow, narrow, *[wide] * (halvings - 2), 512)
+
+
 def preset_sizes(name, layers):
     """The paper's sizes for a dataset and depth (equations 44 to 47).
 
@@ -96,7 +107,7 @@ def check_model_options(options):
 
 def _image_shape(name, shape):
     try:
-        height, width, channels = (int(size) for size in shape)
+        height, width, channels = (checks.positive_integer(name, size) for size in shape)
     except (TypeError, ValueError):
         height = width = channels = 0
     if height != width or height < 32 or height & (height - 1) or channels not in (1, 3):

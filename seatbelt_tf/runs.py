@@ -16,13 +16,13 @@ import csv
 import hashlib
 import io
 import math
-import os
 import pathlib
 import shutil
 
 from seatbelt_tf import checkpoints, checks, configuration
 from seatbelt_tf.storage import (
     check_links,
+    check_place,
     claim,
     holder,
     read_json,
@@ -81,13 +81,7 @@ class Run:
             raise checks.invalid(
                 "run", "a directory that is new, empty or holds a run", repr(str(self.path))
             )
-        parent = next(
-            p for p in (self.path.absolute(), *self.path.absolute().parents) if p.exists()
-        )
-        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-            raise checks.invalid(
-                "run", f"a place that can be written to ({parent} cannot)", repr(str(self.path))
-            )
+        check_place("run", self.path)
 
     def create(self, config, overwrite=False):
         """Starts a new run, replacing an earlier one's files if told to.

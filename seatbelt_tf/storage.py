@@ -6,7 +6,7 @@ import json
 import math
 import os
 import pathlib
-import tempfile
+import secrets
 
 from seatbelt_tf import checks
 
@@ -18,19 +18,14 @@ def replacing(path):
     """A temporary path beside `path` that takes its place if the block succeeds."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = pathlib.Path(name)
+    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+    temporary.touch(exist_ok=False)
     try:
         yield temporary
-        # mkstemp makes files that only their owner can read.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        _synchronise(temporary)
+        synchronise(temporary)
         os.replace(temporary, path)
         # The new name, too, must survive a power cut.
-        _synchronise(path.parent)
+        synchronise(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -45,12 +40,27 @@ def remove_leftovers(path):
         leftover.unlink(missing_ok=True)
 
 
-def _synchronise(path):
+def synchronise(path):
+    """Waits until a file or a directory's entries have reached the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_place(name, path):
+    """Raises ValueError unless files can be written to this directory, which may not be there yet.
+
+    Args:
+        name: what the message calls it.
+        path: the directory.
+    """
+    absolute = pathlib.Path(path).absolute()
+    nearest = next(place for place in (absolute, *absolute.parents) if place.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        wanted = f"a place that can be written to ({nearest} cannot)"
+        raise checks.invalid(name, wanted, repr(str(path)))
 
 
 def write_json(path, value):

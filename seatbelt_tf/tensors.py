@@ -56,7 +56,7 @@ def load(path, expected=None, max_bytes=MAX_BYTES):
         max_bytes: what all arrays together may take.
 
     Returns:
-        Dict of name to array.
+        Dict of name to array, which cannot be written to.
 
     Raises:
         ValueError: the file is damaged or forged, holds Python objects, other arrays than

@@ -54,10 +54,10 @@ NOT_RUN = {
     ".venv/bin/pip install -q -e .": "CI installs the same with an extra",
     ".venv/bin/pip install -q -e .[test]": "CI types it",
     ".venv/bin/pip install -q -e .[export]": "CI installs it as a part of .[test]",
-    "pip install -e .[benchmarks,ray]": "PyTorch is large",
+    "pip install -e .[benchmarks,ray,test]": "PyTorch is large",
     "benchmarks.ancestors": "needs a trained model of several layers",
     "benchmarks.datasets": "needs CIFAR-10",
-    "benchmarks.recipes": "seven trainings of 384,000 images",
+    "benchmarks.recipes": "six trainings of 384,000 images",
     "benchmarks.scaling": "a quarter of an hour and Ray",
     "python exported/time_programs.py": "needs jaxlib",
     "benchmarks.attack --runs runs/recipes/L4_beta6_fast --scaling "

@@ -47,7 +47,7 @@ def main():
     model = run.load_model(dtype="float32")
     ends = batteries.pairs(config, FLAGS.data_dir, FLAGS.pairs, FLAGS.seed)
     fired = False
-    for objective in FLAGS.objective:
+    for objective in dict.fromkeys(FLAGS.objective):
         options = {
             "objective": objective,
             "layers": layers,

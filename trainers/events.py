@@ -3,7 +3,7 @@
 SCALARS      the columns of metrics.csv, and test/… at the end
 IMAGES       reconstructions and traversals at each validation, the figures at the end
 HISTOGRAMS   stddev_norm/layer_i: ‖σ_i(x)‖₂ of validation images (figure 2 of the paper)
-HPARAMS      every setting of the model, the data and the training, a row a run
+HPARAMS      the dataset and every setting of the model and the training, a row a run
 """
 
 import numpy as np

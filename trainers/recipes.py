@@ -11,7 +11,7 @@ class Recipe(NamedTuple):
         learning_rate: Adam's, before decay.
         beta_2: Adam's decay of the squared gradients.
         warmup_steps: steps of linear growth to it; cosine decay to 0 follows.
-        epochs: passes over the training images, when `steps` is not given.
+        epochs: passes over the training images; None when `steps` says how long.
         steps: number of steps, or None.
     """
 
@@ -19,7 +19,7 @@ class Recipe(NamedTuple):
     learning_rate: float
     beta_2: float
     warmup_steps: int
-    epochs: int
+    epochs: int | None
     steps: int | None
 
 
@@ -27,7 +27,7 @@ RECIPES = {
     # Appendix G names Adam, 1e-3, cosine decay and 1,024; it does not say how long.
     "paper": Recipe(1024, 1e-3, 0.999, 0, 100, None),
     # Small batches, a higher rate and a shorter memory of it: docs/decisions.md has the comparison.
-    "fast": Recipe(64, 3e-3, 0.95, 400, 1, 3600),
+    "fast": Recipe(64, 3e-3, 0.95, 400, None, 3600),
 }
 DEFAULT_PRESET = {"sprites": "fast", "folder": "fast"}
 DEFAULT_BETA = {"celeb_a": 20.0}

@@ -1,5 +1,7 @@
 """What a training leaves to look at: test scores, figures and a small latent attack."""
 
+import functools
+
 import numpy as np
 
 from seatbelt_tf import attacks, evaluation, figures, runs
@@ -38,8 +40,10 @@ def write(run, config, model):
         "training_curves": lambda: figures.training_curves(
             {name: np.array(column) for name, column in run.read_metrics().items()}
         ),
-        "latent_attack": lambda: _latent_attack(model, images),
     }
+    pairs = min(ATTACKED_PAIRS, len(images) // 2)
+    if pairs:
+        drawn["latent_attack"] = functools.partial(_latent_attack, model, images[: 2 * pairs])
     paths = [
         figures.save(draw(), run.figures / f"{name}.png")
         for name, draw in terminal.shown(drawn.items(), "figure", None)
@@ -58,13 +62,11 @@ def _traversals(model, images):
 
 
 def _latent_attack(model, images):
-    """The paper's figure 1 for a few pairs of test images."""
-    terminal.say(f"attacking {ATTACKED_PAIRS} test images")
-    weights = np.tile(ATTACK_WEIGHTS, ATTACKED_PAIRS)
-    inputs = np.repeat(images[:ATTACKED_PAIRS].numpy(), len(ATTACK_WEIGHTS), axis=0)
-    targets = np.repeat(
-        images[ATTACKED_PAIRS : 2 * ATTACKED_PAIRS].numpy(), len(ATTACK_WEIGHTS), axis=0
-    )
+    """The paper's figure 1: (2P, H, W, C) test images, the second half the targets."""
+    ends = np.split(images.numpy(), 2)
+    terminal.say(f"attacking {len(ends[0])} test images")
+    weights = np.tile(ATTACK_WEIGHTS, len(ends[0]))
+    inputs, targets = (np.repeat(side, len(ATTACK_WEIGHTS), axis=0) for side in ends)
     result = attacks.attack(model, inputs, targets, weights, max_evaluations=200)
     return figures.attack_panel(
         inputs,

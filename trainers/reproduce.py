@@ -104,11 +104,11 @@ def main():
         return
     if not written:
         raise checks.invalid("store", f"finished work of {', '.join(names)}", FLAGS.store)
-    from trainers.studies import overview
+    terminal.suggest(f"cat {shlex.quote(str(_results() / 'README.md'))}")
 
-    directory = pathlib.Path(FLAGS.results) / FLAGS.scale
-    overview.write(directory)
-    terminal.suggest(f"cat {shlex.quote(str(directory / 'README.md'))}")
+
+def _results():
+    return pathlib.Path(FLAGS.results) / FLAGS.scale
 
 
 def _command(*arguments):
@@ -222,17 +222,24 @@ def _write(study):
 
     terminal.say(f"writing {study.name} on {study.zoo.dataset}")
     findings = _findings(study.cells)
-    from trainers.studies import cells, reports
+    from trainers.studies import cells, overview, reports
     from trainers.studies import study as writing
 
     name, zoo, wanted = study.name, study.zoo, cells.merged(study.cells)
-    if wanted and findings.is_empty:
+    if study.experiment.make is not None and not FLAGS.finished:
+        study.experiment.make(zoo, FLAGS.store)
+    report = None
+    if not (wanted and findings.is_empty):
+        report = reports.REPORTS[name](zoo, findings)
+    if report is None:
         print(f"  nothing finished of {name} on {zoo.dataset}")
         return False
-    report = reports.REPORTS[name](zoo, findings)
-    drawn = {title: figure for title, figure in report.figures.items() if figure is not None}
-    report = report._replace(figures=drawn)
-    directory = pathlib.Path(FLAGS.results) / FLAGS.scale / f"{name}-{zoo.dataset}"
+    # What rests on measures that are not finished is empty.
+    report = report._replace(
+        tables={title: rows for title, rows in report.tables.items() if rows},
+        figures={title: figure for title, figure in report.figures.items() if figure is not None},
+    )
+    directory = _results() / f"{name}-{zoo.dataset}"
     writing.write(
         report,
         directory,
@@ -242,7 +249,8 @@ def _write(study):
             "paper": report.paper,
             "ours": report.ours,
             "dataset": zoo.dataset,
-            "command": f"python -m trainers.reproduce {' '.join(sys.argv[1:])}",
+            "command": f"python -m trainers.reproduce --experiment={name} --dataset={zoo.dataset} "
+            f"--scale={FLAGS.scale}{' --data_dir=DATA_DIR' if FLAGS.data_dir else ''}",
             "scale": {FLAGS.scale: zoo.scale._replace(defences=())._asdict()},
             "models": [{"member": c.model.member, "flags": c.model.flags()} for c in wanted],
             "unfinished_models": findings.unfinished,
@@ -250,6 +258,7 @@ def _write(study):
             **provenance.describe(),
         },
     )
+    overview.write(_results())
     note = f"; {findings.unfinished} models not finished" if findings.unfinished else ""
     print(f"  {directory}: {', '.join([*report.tables, *report.figures])}{note}", flush=True)
     return True

@@ -55,7 +55,8 @@ flags.DEFINE_enum(
     None,
     list(recipes.RECIPES),
     "paper: appendix G's batch size and learning rate; fast: ours for two cores. "
-    "Default: fast for sprites, paper for the others. Flags given beside it take precedence.",
+    "Default: fast for sprites and folders, paper for the others. Flags given beside it take "
+    "precedence.",
 )
 flags.DEFINE_list("latent_dims", None, "Units by layer, bottom first. Default: the paper's.")
 flags.DEFINE_integer("layers", None, "Number of layers L; the last L of the paper's sizes.")

@@ -128,7 +128,14 @@ def _some_images(config, count):
 
 
 def pairs(config, count, seed=0, split="test"):
-    """Images and targets from a split, chosen by the seed, none twice: two (P, H, W, C)."""
+    """Images and targets from a split, chosen by the seed, none twice: two (P, H, W, C).
+
+    Raises:
+        ValueError: the split has fewer images.
+    """
+    held = info(config).splits[split]
+    if 2 * count > held:
+        raise checks.invalid("pairs", f"at most {held // 2}, half the {held} {split} images", count)
     batches = data(
         config, split, batch_size=2 * count, shuffle=True, seed=seed, drop_remainder=True
     )
@@ -203,7 +210,7 @@ def _loop(run, config, strategy, model, plain, keeper):
                 reporter.tick(step)
             if is_due or _is_due(step, total, REPORTS_A_CHECKPOINT * interval):
                 keeper.save()
-            if is_stopped and step < total:
+            if is_stopped:
                 keeper.save()
                 number = pending.signal or signal.SIGTERM
                 name = interruption.NAMES[number]

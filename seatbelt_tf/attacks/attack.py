@@ -156,7 +156,7 @@ class Attack:
         self._seed = checks.seed("seed", seed)
         self.problem = Problem(victim, objective, layers, ancestors, draws, seed, squared_norm)
         self._bounds = bounds
-        self._restarts = restarts
+        self._restarts = checks.whole_number("restarts", restarts)
         self._chunk_size = checks.positive_integer("chunk_size", chunk_size)
         self._options = {
             "max_evaluations": max_evaluations,
@@ -172,6 +172,8 @@ class Attack:
         images, targets, weights = _check_arguments(
             self.problem.victim, images, targets, weights, self._bounds
         )
+        if pair_ids is not None and np.shape(pair_ids) != weights.shape:
+            raise checks.invalid("pair_ids.shape", weights.shape, np.shape(pair_ids))
 
         def solve(rows, starts):
             return self._solve(*(array[rows] for array in (images, targets, weights, starts)))

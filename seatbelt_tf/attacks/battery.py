@@ -34,7 +34,7 @@ class Battery:
         targets: (P, H, W, C) targets, one an image.
         weights: (W,) λ.
         directory: parent of the battery's own directory.
-        options: keyword arguments of `attack`.
+        options: keyword arguments of `attack`, objective, layers, ancestors and seed among them.
         origin: JSON-compatible description of the victim and the pairs, part of the settings.
 
     Attributes:
@@ -42,7 +42,7 @@ class Battery:
         scorer: `attacks.Scorer` with the draws that the records were scored with.
 
     Raises:
-        ValueError: there are no pairs or no weights, or the directory holds another battery.
+        ValueError: there are no pairs or no weights; see `attack`.
     """
 
     def __init__(self, victim, images, targets, weights, directory, options, origin):
@@ -130,7 +130,8 @@ class Battery:
         """
         found = diagnostics.diagnose(result_of(records), records["weight"], records["pair"])
         function = self._attack.divergence_and_gradient(self.targets)
-        found += diagnostics.gradient_checks(function, self.images)
+        bounds = self.options.get("bounds", (-1.0, 1.0))
+        found += diagnostics.gradient_checks(function, self.images, bounds)
         again = self._checked_again(records, shown)
         rows = again["rows"]
         loss, unattacked = records["loss"][rows], records["unattacked_divergence"][rows]

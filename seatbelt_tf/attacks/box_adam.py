@@ -55,7 +55,7 @@ def _run(value_and_gradients, initial, lower, upper, max_evaluations, tolerance)
             tf.where(better, value, best[1]),
             tf.where(better, norm, best[2]),
         )
-        # An item that met a NaN goes no further.
+        # A NaN must not enter the means of the gradients, which would keep it.
         gradient = tf.where(tf.math.is_finite(gradient), gradient, tf.zeros_like(gradient))
         return count + 1, position, gradient, first, second, best
 

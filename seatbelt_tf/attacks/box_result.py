@@ -29,7 +29,8 @@ class BoxResult(NamedTuple):
         position: (B, D), the best point evaluated, inside the box.
         value: (B,), the value there.
         projected_gradient_norm: (B,), max |P(x - g) - x| there, P the projection onto the box.
-        evaluations: (B,) int32, values asked for by the item.
+        evaluations: (B,) int32, values that the item was given; with "tfp" and "adam", which go in
+            step, as many as the longest item's.
         status: (B,) int32, a `Status`.
     """
 

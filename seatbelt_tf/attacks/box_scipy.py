@@ -18,7 +18,7 @@ def minimize(value_and_gradients, initial, lower, upper, max_evaluations, memory
     """
     if not tf.executing_eagerly():
         raise ValueError(
-            'Invalid value for optimizer. Expected "lbfgs" or "tfp" inside a tf.function. '
+            'Invalid value for optimizer. Expected another than "scipy" inside a tf.function. '
             "Received: optimizer='scipy'"
         )
     function = tf.function(value_and_gradients, autograph=False)

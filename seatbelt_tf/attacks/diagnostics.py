@@ -95,12 +95,13 @@ def fresh_draws(result):
     )
 
 
-def gradient_checks(divergence_and_gradient, images):
+def gradient_checks(divergence_and_gradient, images, bounds=(-1.0, 1.0)):
     """Checks of the divergence's gradient at and around the unattacked images.
 
     Args:
         divergence_and_gradient: (B, H, W, C) -> (B,) values and (B, H, W, C) gradients.
         images: (B, H, W, C) unattacked images.
+        bounds: (lower, upper) of the pixels.
 
     Returns:
         Three `Diagnosis`: gradients that are zero or not finite, a function that is not
@@ -112,9 +113,8 @@ def gradient_checks(divergence_and_gradient, images):
     norms = np.sqrt(np.sum(np.square(gradient), axis=(1, 2, 3)))
     noise = np.abs(again - value) / np.maximum(np.abs(value), 1e-12)
     shift = np.random.default_rng(0).choice([-0.05, 0.05], images.shape).astype(np.float32)
-    moved = np.asarray(
-        divergence_and_gradient(tf.clip_by_value(images + shift, -1.0, 1.0))[0], np.float64
-    )
+    shifted = tf.clip_by_value(images + shift, *map(float, bounds))
+    moved = np.asarray(divergence_and_gradient(shifted)[0], np.float64)
     # A gradient that promises less than a thousandth of the change over a step that large is no
     # description of the function.
     step = np.sqrt(np.sum(np.square(shift), axis=(1, 2, 3)))

@@ -51,7 +51,7 @@ class Problem:
         self._goal = objectives.find(objective)
         checks.one_of("ancestors", ancestors, ANCESTORS)
         self._noise = None if ancestors == "mean" else scoring.draw(victim, draws, seed)
-        self._is_redrawn = ancestors == "fresh"
+        self._redrawn = tf.random.Generator.from_seed(seed) if ancestors == "fresh" else None
         self._compiled = {}
 
     def prepare(self, targets):
@@ -61,8 +61,8 @@ class Problem:
     def divergence(self, images, prepared):
         """The divergence part of Δ: (B, H, W, C) and prepared targets -> (B,)."""
         noise = self._noise
-        if self._is_redrawn:
-            noise = tuple(tf.random.normal(tf.shape(draw)) for draw in noise)
+        if self._redrawn is not None:
+            noise = tuple(self._redrawn.normal(tf.shape(draw)) for draw in noise)
         return self._goal.divergence(self.victim, images, prepared, noise, self.layers)
 
     def cost(self, distances):
@@ -102,7 +102,8 @@ class Problem:
             options: of `minimize_in_box`; without a memory the objective's own.
         """
         images, starts = tf.constant(images), tf.constant(starts)
-        options["memory"] = options["memory"] or self._goal.memory
+        if options["memory"] is None:
+            options["memory"] = self._goal.memory
         weights = tf.constant(weights, tf.float32)
         prepared = self.compiled(self.prepare)(tf.constant(targets))
         unattacked = self.compiled(self.divergence)(images, prepared).numpy()
@@ -121,7 +122,7 @@ class Problem:
         distances = gaussians.safe_norm(tf.reshape(adversarial - images, [len(images), -1]))
         norms, statuses = found.projected_gradient_norm.numpy(), found.status.numpy()
         rows = np.flatnonzero((distances == 0) & (statuses != Status.NOT_FINITE))
-        if len(rows) and not self.squared_norm:
+        if len(rows):
             norms[rows] = self._norms_at_kink(images, weights, prepared, rows, bounds)
             statuses[rows[norms[rows] == 0]] = Status.OPTIMAL_AT_START
         return Found(
@@ -139,8 +140,10 @@ class Problem:
         """The projected gradient's norm at d = 0: (b,), 0 where no distortion lowers Δ.
 
         λ‖d‖₂ has no gradient at 0 but all vectors of norm up to λ as subgradients; the one that
-        counts is the nearest to the divergence's descent into the box.
+        counts is the nearest to the divergence's descent into the box. λ‖d‖₂² has the gradient 0.
         """
+        if self.squared_norm:
+            weights = tf.zeros_like(weights)
         own = tf.nest.map_structure(lambda t: tf.gather(t, rows), (images, weights, prepared))
         images, weights, prepared = own
         _, gradient = self.compiled(self.value_and_gradient)(images, prepared)

@@ -14,7 +14,7 @@ SCORED_AT_ONCE = 64
 
 
 class Score(NamedTuple):
-    """How far reconstructions went to the target; every field is (B,), the first four in nats.
+    """How far reconstructions went to the target; every field is (B,), the first three in nats.
 
     Attributes:
         target_loss: −log p(x_t | z*), z* ~ q(z | x + d), averaged over fresh draws.

@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import os
 import pathlib
+import secrets
 import stat
 import tempfile
 import time
@@ -66,9 +67,10 @@ def on_disk(
         for path, (shape, dtype) in zip(paths, specs, strict=True):
             # Rows are written one after another, not through a memory map: on a full disk that is
             # an error, where a memory map would end the process.
-            aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+            # Other machines that share the directory have the same process numbers.
+            aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
             stack.callback(aside.unlink, missing_ok=True)
-            file = stack.enter_context(open(aside, "wb"))
+            file = stack.enter_context(open(aside, "xb"))
             fcntl.flock(file, fcntl.LOCK_EX)
             header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": tuple(shape)}
             np.lib.format.write_array_header_1_0(file, header)

@@ -1,8 +1,8 @@
 """Seeded orders, by arithmetic of our own.
 
-NumPy's generators may change their streams between versions, and a split or a resumed run must
-not. So an order of n items is the order of n hashes: SplitMix64 (Steele, Lea and Flood 2014,
-"Fast splittable pseudorandom number generators") of key + i·golden, i = 0 … n − 1.
+What NumPy's `Generator` draws may change between versions, and a split or a resumed run must not.
+So an order of n items is the order of n hashes: SplitMix64 (Steele, Lea and Flood 2014, "Fast
+splittable pseudorandom number generators") of key + i·golden, i = 0 … n − 1.
 """
 
 import functools

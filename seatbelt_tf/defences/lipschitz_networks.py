@@ -15,7 +15,7 @@ import math
 import keras
 import tensorflow as tf
 
-from seatbelt_tf import networks
+from seatbelt_tf import networks, presets
 from seatbelt_tf.gaussians import Gaussian
 
 
@@ -161,7 +161,7 @@ class LipschitzHead(keras.layers.Layer):
 
 def convolutional_encoder(image_shape, dtype, seed):
     """Features of images, Lipschitz constant 1: (M, H, W, C) -> (M, 512)."""
-    *halving, last = networks.filters_for(image_shape)
+    *halving, last = presets.filters_for(image_shape)
     layers = [
         LipschitzConv2D(filters, seed + index, dtype=dtype) for index, filters in enumerate(halving)
     ]
@@ -174,7 +174,7 @@ def convolutional_encoder(image_shape, dtype, seed):
 
 def convolutional_decoder(latent_dim, image_shape, dtype, seed, scale):
     """Mean image of concatenated latents, constant `scale`: (M, d) -> (M, H, W, C) float32."""
-    *halving, last = networks.filters_for(image_shape)
+    *halving, last = presets.filters_for(image_shape)
     remaining = image_shape[0] >> len(halving)
     sizes = [last, remaining * remaining * halving[-1]]
     layers = [LipschitzDense(size, seed + index, dtype=dtype) for index, size in enumerate(sizes)]

@@ -64,21 +64,20 @@ def norm_to_close(curve, share=0.5):
     return float(np.interp(share, (low, high), norms[first - 1 : first + 1]))
 
 
-def blending_shares(scorer, images, targets, ratios=BLENDING_RATIOS):
-    """Shares of the gap closed by mixing the target in.
+def blending_shares(scorer, images, targets):
+    """Shares of the gap closed by mixing the target in: x + r (x_t − x), r in `BLENDING_RATIOS`.
 
     Args:
         scorer: `attacks.Scorer` of the victim.
         images: (P, H, W, C) images x.
         targets: (P, H, W, C) targets x_t.
-        ratios: (K,) r of x + r (x_t − x).
 
     Returns:
         (P, K); NaN where there is no gap.
     """
     images, targets = (np.asarray(array, np.float32) for array in (images, targets))
-    count = len(ratios)
-    ratios = np.asarray(ratios, np.float32)[None, :, None, None, None]
+    count = len(BLENDING_RATIOS)
+    ratios = np.asarray(BLENDING_RATIOS, np.float32)[None, :, None, None, None]
     blended = images[:, None] + ratios * (targets - images)[:, None]
     score = scorer(
         np.repeat(images, count, axis=0),
@@ -88,39 +87,37 @@ def blending_shares(scorer, images, targets, ratios=BLENDING_RATIOS):
     return score.closed_share.reshape(len(images), count)
 
 
-def curves(records, blending, norms, ratios=BLENDING_RATIOS):
+def curves(records, blending, norms):
     """Distortion curves of all pairs of a battery at common relative norms.
 
     Args:
         records: see `areas`.
         blending: see `areas`.
         norms: (K,) relative norms.
-        ratios: see `areas`.
 
     Returns:
         (attack, blending), (P', K) each, of the P' pairs that have a gap.
     """
-    pairs = [pair for pair in _pairs(records, blending, ratios) if pair]
+    pairs = [pair for pair in _pairs(records, blending) if pair]
     return tuple(
         np.array([share_at(pair[kind], norms) for pair in pairs]).reshape(len(pairs), len(norms))
         for kind in (0, 1)
     )
 
 
-def areas(records, blending, ratios=BLENDING_RATIOS):
+def areas(records, blending):
     """Areas of every pair of a battery under the attack's and the blending's curve.
 
     Args:
         records: dict with "pair", "distortion_norm", "target_distance" and "closed_share", (B,).
         blending: (P, K), see `blending_shares`.
-        ratios: (K,) its ratios.
 
     Returns:
         (attack, blending), (P,) each, NaN for pairs without a gap.
     """
     found = [
         [area(curve) for curve in pair] if pair else [np.nan, np.nan]
-        for pair in _pairs(records, blending, ratios)
+        for pair in _pairs(records, blending)
     ]
     return tuple(np.array(found).T)
 
@@ -133,11 +130,11 @@ def norms_to_close(records, blending, share=0.5):
         blending: see `areas`.
         share: between 0 and 1.
     """
-    found = _pairs(records, blending, BLENDING_RATIOS)
+    found = _pairs(records, blending)
     return np.array([norm_to_close(pair[0], share) if pair else np.nan for pair in found])
 
 
-def _pairs(records, blending, ratios):
+def _pairs(records, blending):
     """The attack's and the blending's curve of every pair, None where there is no gap."""
     relative = records["distortion_norm"] / records["target_distance"]
     found = []
@@ -146,7 +143,7 @@ def _pairs(records, blending, ratios):
         closed = records["closed_share"][rows]
         has_gap = not np.all(np.isnan(closed))
         found.append(
-            (distortion_curve(relative[rows], closed), distortion_curve(ratios, shares))
+            (distortion_curve(relative[rows], closed), distortion_curve(BLENDING_RATIOS, shares))
             if has_gap
             else None
         )

@@ -19,7 +19,7 @@ def by_pair(records, blending):
         closed_share: share of the gap closed;
         target_loss, floor, ceiling: −log p(x_t | z*) attacked, of the target's own reconstruction,
         and unattacked (nats);
-        relative_loss: Δ divided by that of d = 0;
+        relative_loss: Δ divided by the absolute value of that of d = 0, at least 1e-12;
         loss: Δ as in the paper's figures, which at large λ is the unattacked divergence, and grows
         with the number of layers and units;
         divergence: its part without λ‖d‖₂;

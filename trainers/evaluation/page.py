@@ -75,7 +75,7 @@ def table(caption, headings, rows):
     Args:
         caption: text above it.
         headings: a text a column.
-        rows: a tuple of cells a row: text, or what `cell`, `noted` or `alarm` returned.
+        rows: a tuple of cells a row: text, or what `noted` or `alarm` returned.
     """
     head = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in headings)
     body = "".join(

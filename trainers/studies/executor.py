@@ -25,7 +25,8 @@ def work_off(store, wanted, workers, report):
         program.StopError: interrupted, or cells failed; its message says where to look.
     """
     failed = []
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+    threads = max(1, len(os.sched_getaffinity(0)) // workers)
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
     context = multiprocessing.get_context("spawn")
     waiting, running = list(reversed(wanted)), {}
     reader, writer = context.Pipe(duplex=False)

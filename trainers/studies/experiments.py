@@ -19,6 +19,7 @@ class Experiment(NamedTuple):
         cells: `scales.Zoo` -> list of `Cell`; empty when the models are not images'.
         datasets: those of the paper that users can bring, for --scale=paper.
         here: those taken at the other scales.
+        make: (`scales.Zoo`, store) -> None: makes what is no cell.
         then: (`scales.Zoo`, `study.Findings` of the cells) -> further cells, which depend on what
             was found.
     """
@@ -27,7 +28,15 @@ class Experiment(NamedTuple):
     cells: Callable
     datasets: tuple = ("dsprites", "chairs", "faces3d")
     here: tuple = ("sprites",)
+    make: Callable | None = None
     then: Callable | None = None
+
+
+def _swiss_roll(zoo, store):
+    # Keras takes seconds to load.
+    from trainers.studies import swiss_roll
+
+    swiss_roll.make(zoo, store)
 
 
 def _comparison(zoo):
@@ -173,6 +182,7 @@ EXPERIMENTS = {
         lambda _: [],
         ("swiss_roll",),
         ("swiss_roll",),
+        make=_swiss_roll,
     ),
     "figureD8": Experiment(
         "Attacks on the bottom layer, the top layer and all layers",

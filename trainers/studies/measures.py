@@ -7,6 +7,7 @@ fixed seeds, so that every model is measured on the same ones.
 import numpy as np
 import tensorflow as tf
 
+from seatbelt_tf import datasets
 from seatbelt_tf.attacks import maximum_damage
 from seatbelt_tf.datasets import sprites
 from seatbelt_tf.defences import lipschitz
@@ -230,14 +231,11 @@ def hearts(pairs):
     rng = np.random.default_rng(SEED)
     turns = np.stack([rng.choice(39, 2, replace=False) for _ in range(pairs)], axis=1)
     heart = [sprites.SHAPES.index("heart"), 5]
-    return tuple(
+    rendered = (
         sprites.render(sprites.index(np.array([[*heart, turn, 16, 16] for turn in side])))
-        .astype(np.float32)
-        .reshape(pairs, 64, 64, 1)
-        / 127.5
-        - 1
         for side in turns
     )
+    return tuple(datasets.scale(each).numpy().reshape(pairs, 64, 64, 1) for each in rendered)
 
 
 def _squared_error(rebuilt, images):

@@ -6,6 +6,7 @@ correlation are the package's own.
 
 import functools
 import itertools
+import pathlib
 
 import keras
 import tensorflow as tf
@@ -15,22 +16,33 @@ from seatbelt_tf.figures import charts
 from trainers.studies import cells
 from trainers.studies.study import Report, number
 
-BETAS = (8.0, 32.0, 128.0)
+# (β, penalty).
+MODELS = ((1.0, "kl"), *itertools.product((8.0, 32.0, 128.0), ("kl", "tc")))
 BATCH_SIZE = 512
 LIKELIHOOD_SCALE = 0.1
 SHOWN = 2000
 
 
-def report(zoo, findings):
-    """Trains what is missing; aggregate posteriors and reconstructions, and a table of quality."""
+def make(zoo, store):
+    """Trains what is missing in the store."""
     steps = zoo.scale.swiss_roll_steps
-    wanted = [(1.0, "kl"), *itertools.product(BETAS, ("kl", "tc"))]
-    rows, groups = [], {}
-    for beta, penalty in wanted:
-        settings = {"figure": "A7", "beta": beta, "penalty": penalty, "steps": steps}
-        path = findings.store / "swiss_roll" / f"{cells.digest(settings)}.npz"
-        for missing in runs.unfinished([path]):
+    for beta, penalty in MODELS:
+        for missing in runs.unfinished([_path(store, beta, penalty, steps)]):
             cells.keep(missing, functools.partial(train, beta, penalty, steps))
+
+
+def _path(store, beta, penalty, steps):
+    settings = {"figure": "A7", "beta": beta, "penalty": penalty, "steps": steps}
+    return pathlib.Path(store) / "swiss_roll" / f"{cells.digest(settings)}.npz"
+
+
+def report(zoo, findings):
+    """Aggregate posteriors and reconstructions, and a table of quality; None before `make`."""
+    rows, groups = [], {}
+    paths = {model: _path(findings.store, *model, zoo.scale.swiss_roll_steps) for model in MODELS}
+    if not all(path.exists() for path in paths.values()):
+        return None
+    for (beta, penalty), path in paths.items():
         found = tensors.load(path)
         findings.seconds += float(found["seconds"])
         name = (
