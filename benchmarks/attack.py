@@ -79,9 +79,9 @@ def _key(cell):
 def problem(run, pairs, weights):
     """The model and `pairs` × `weights` attacks of its test images: images, targets, λ, pair."""
     from seatbelt_tf import attacks
-    from trainers import training
+    from trainers import splits
 
-    images, targets = training.pairs(run.config()["data"], pairs)
+    images, targets = splits.pairs(run.config()["data"], pairs)
     ids = np.repeat(np.arange(pairs), weights)
     all_weights = np.tile(attacks.paper_weights(weights), pairs)
     return run.load_model(), images[ids], targets[ids], all_weights, ids

@@ -223,6 +223,7 @@ def test_likelihood_from_bottom_ignores_the_upper_layers(untouched):
         ({"latent_dims": (4, 0)}, "latent_dims"),
         ({"latent_dims": (4, -1)}, "latent_dims"),
         ({"latent_dims": (1, 1, 1, 1, 1, 1)}, "latent_dims"),
+        ({"image_shape": (64.9, 64.2, "1")}, "image_shape"),
         ({"beta": -1.0}, "beta"),
         ({"beta": float("nan")}, "beta"),
         ({"beta": "6"}, "beta"),
@@ -287,6 +288,13 @@ def test_bad_images_are_refused_before_any_step(kind, as_dataset, untouched):
 def test_fewer_images_than_a_batch_are_refused(untouched):
     with pytest.raises(ValueError, match="batch_size=32"):
         untouched.fit(_images(16), batch_size=32)
+    with pytest.raises(ValueError, match="batch_size=32"):
+        untouched.fit(_images(16), None, 32)
+
+
+def test_datasets_of_something_else_are_refused(untouched):
+    with pytest.raises(ValueError, match="a dataset of images"):
+        untouched.fit(tf.data.Dataset.from_tensors({"image": _images()}))
 
 
 def test_later_batches_with_nan_stop_before_the_update_and_are_named():

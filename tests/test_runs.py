@@ -56,7 +56,9 @@ def test_foreign_directories_are_never_overwritten(tmp_path):
     assert (tmp_path / "thesis.tex").exists()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 99}', "{}"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"format": 99}', "{}", '{"format": 1}', '{"format": 1, "model": {}}']
+)
 def test_damaged_configurations_are_named(text, tmp_path):
     run = runs.Run(tmp_path)
     with pytest.raises(ValueError, match=r"no config\.json"):

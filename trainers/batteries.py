@@ -5,7 +5,7 @@ import numpy as np
 from seatbelt_tf import figures, runs
 from seatbelt_tf.attacks import battery, paper_weights
 from seatbelt_tf.evaluation import distortion, intervals, robustness
-from trainers import terminal, training
+from trainers import splits, terminal
 
 DRAWN_WEIGHTS = (2.0**-10, 1.0, 2.0**10)
 DRAWN_NORMS = np.linspace(0, 1, 41)
@@ -25,8 +25,8 @@ def pairs(config, data_dir, count, seed, split="test"):
         ValueError: the dataset's images are not those the run was started with.
     """
     data = {**config["data"], "data_dir": data_dir or config["data"]["data_dir"]}
-    training.check_same_images(data)
-    return training.pairs(data, count, seed, split)
+    splits.check_same_images(data)
+    return splits.pairs(data, count, seed, split)
 
 
 def open_battery(run, config, model, ends, weights, options):

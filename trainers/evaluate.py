@@ -44,12 +44,12 @@ def main():
 
     terminal.say(f"loading {run.path}")
     program.import_tensorflow()
-    from trainers import training
+    from trainers import splits
     from trainers.evaluation import output, parts, sections
 
     # Networks may be trained in bfloat16; an attacker computes in float32.
     subject = parts.Subject(run, data, run.load_model(dtype="float32"))
-    images = min(FLAGS.images, training.info(data).splits["test"])
+    images = min(FLAGS.images, splits.info(data).splits["test"])
     found, blending = _attack(subject, config)
     told = [
         sections.clean(subject, parts.clean(subject, images)),
@@ -83,7 +83,7 @@ def main():
 
 def _attack(subject, config):
     """All batteries on the same pairs, and the blending shares of those pairs."""
-    from trainers import batteries
+    from trainers import batteries, kept
     from trainers.evaluation import parts
     from trainers.evaluation.sections import Attacked
 
@@ -103,7 +103,7 @@ def _attack(subject, config):
         distances = parts.battery_distances(subject, attacks, records)
         found.append(Attacked(attacks, records, diagnoses, distances))
     settings = {"pairs": FLAGS.pairs, "seed": FLAGS.seed}
-    blending = parts.kept(
+    blending = kept.once(
         subject.run,
         "blending",
         settings,

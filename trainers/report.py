@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from seatbelt_tf import attacks, evaluation, figures, runs
-from trainers import events, terminal, training
+from trainers import events, splits, terminal, training
 
 TEST_IMAGES = 4000
 ATTACKED_PAIRS = 3
@@ -21,14 +21,14 @@ def write(run, config, model):
         config: its configuration.
         model: the trained `SeatbeltVAE`.
     """
-    test = training.data(config["data"], "test", batch_size=training.EVALUATION_BATCH)
-    batches = TEST_IMAGES // training.EVALUATION_BATCH
+    test = splits.batches(config["data"], "test", batch_size=splits.BATCH)
+    batches = TEST_IMAGES // splits.BATCH
     progress = terminal.Progress(batches, 0, "batches", "test", terminal.PAUSE)
     scores = training.validate(model, test.take(batches), progress.update)
     runs.write_json(run.evaluation / "test.json", scores)
     print("test: " + ", ".join(f"{name} {value:,.1f}" for name, value in scores.items()))
-    count = min(256, training.info(config["data"]).splits["test"])
-    images = next(iter(training.data(config["data"], "test", batch_size=count, shuffle=True)))
+    count = min(256, splits.info(config["data"]).splits["test"])
+    images = next(iter(splits.batches(config["data"], "test", batch_size=count, shuffle=True)))
     drawn = {
         "reconstructions": lambda: figures.reconstructions(
             images[:24].numpy(), model(images[:24]).numpy(), title="Test images"

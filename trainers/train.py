@@ -339,11 +339,11 @@ def _prepare(run, config, workers):
 
 
 def _finish(run, config, model):
-    from trainers import report, training
+    from trainers import report, splits
 
     if FLAGS.report:
         report.write(run, config, model)
-    for note in training.info(config["data"]).notes:
+    for note in splits.info(config["data"]).notes:
         print(f"dataset: {note}")
 
 

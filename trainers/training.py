@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from seatbelt_tf import SeatbeltVAE, checks, datasets, guards
-from trainers import distribution, interruption, program, terminal
+from seatbelt_tf import SeatbeltVAE, datasets, guards
+from trainers import distribution, interruption, program, splits, terminal
 from trainers.keeper import Keeper
 from trainers.reporter import Reporter
 
@@ -20,7 +20,6 @@ REPORTS_A_CHECKPOINT = 10
 CHECKPOINT_SECONDS = 60.0
 VALIDATION_IMAGES = 2000
 ADAPTATION_IMAGES = 10_000
-EVALUATION_BATCH = 200
 
 
 def train(
@@ -101,73 +100,20 @@ def train(
     return plain
 
 
-def data(config, split, **options):
-    """The run's dataset: see `datasets.load`.
-
-    Raises:
-        ValueError: as `datasets.load`, or its images would be preprocessed otherwise than when the
-            run was started.
-    """
-    place = {
-        "image_size": config["image_size"],
-        "data_dir": config["data_dir"],
-        "max_unreadable": config.get("max_unreadable", 0),
-    }
-    recipe = datasets.recipe(config["name"], **place)
-    if config.get("preprocessing", recipe) != recipe:
-        raise checks.invalid(
-            "preprocessing", f"{recipe}, as this version has it", config["preprocessing"]
-        )
-    return datasets.load(config["name"], split, **place, **options)
-
-
 def _some_images(config, count):
     """About `count` training images, the same every time: (N, H, W, C)."""
-    batches = data(config, "train", batch_size=EVALUATION_BATCH, shuffle=True, seed=0)
-    return _held(batches.take(count // EVALUATION_BATCH))
-
-
-def pairs(config, count, seed=0, split="test"):
-    """Images and targets from a split, chosen by the seed, none twice: two (P, H, W, C).
-
-    Raises:
-        ValueError: the split has fewer images.
-    """
-    held = info(config).splits[split]
-    if 2 * count > held:
-        raise checks.invalid("pairs", f"at most {held // 2}, half the {held} {split} images", count)
-    batches = data(
-        config, split, batch_size=2 * count, shuffle=True, seed=seed, drop_remainder=True
-    )
-    return tuple(np.split(next(iter(batches)).numpy(), 2))
-
-
-def info(config):
-    """What is known of the run's dataset: see `datasets.info`."""
-    return datasets.info(
-        config["name"], config["data_dir"], max_unreadable=config.get("max_unreadable", 0)
-    )
-
-
-def check_same_images(config):
-    """Raises ValueError when the dataset's images are not those the run was started with."""
-    found = info(config)
-    if config.get("fingerprint", found.fingerprint) != found.fingerprint:
-        raise checks.invalid(
-            "dataset",
-            f"the images the run was started with (fingerprint {config['fingerprint']})",
-            f"{found.name!r} with fingerprint {found.fingerprint}",
-        )
+    batches = splits.batches(config, "train", batch_size=splits.BATCH, shuffle=True, seed=0)
+    return _held(batches.take(count // splits.BATCH))
 
 
 def _loop(run, config, strategy, model, plain, keeper):
-    check_same_images(config["data"])
+    splits.check_same_images(config["data"])
     options = config["training"]
     total, batch_size = options["steps"], options["batch_size"]
     step = keeper.step
 
     def images(part):
-        return data(
+        return splits.batches(
             config["data"],
             "train",
             batch_size=batch_size,
@@ -187,9 +133,9 @@ def _loop(run, config, strategy, model, plain, keeper):
     reporter = None
     if distribution.is_chief(strategy):
         reporter = Reporter(run, config, step)
-        batches = data(config["data"], "validation", batch_size=EVALUATION_BATCH)
-        held = _held(batches.take(VALIDATION_IMAGES // EVALUATION_BATCH))
-        validation = tf.data.Dataset.from_tensor_slices(held).batch(EVALUATION_BATCH)
+        batches = splits.batches(config["data"], "validation", batch_size=splits.BATCH)
+        held = _held(batches.take(VALIDATION_IMAGES // splits.BATCH))
+        validation = tf.data.Dataset.from_tensor_slices(held).batch(splits.BATCH)
     with interruption.deferred(lambda: is_stopping.assign(1.0)) as pending:
         while step < total:
             count = min(STEPS_PER_CALL - step % STEPS_PER_CALL, total - step)
@@ -205,7 +151,7 @@ def _loop(run, config, strategy, model, plain, keeper):
                     row = _report_row(model, plain, means, validation if is_validated else None)
                     reporter.report(step, row)
                     if is_validated:
-                        reporter.show(step, plain, held[:EVALUATION_BATCH])
+                        reporter.show(step, plain, held[: splits.BATCH])
             elif reporter is not None:
                 reporter.tick(step)
             if is_due or _is_due(step, total, REPORTS_A_CHECKPOINT * interval):

@@ -2,8 +2,9 @@
 
 from seatbelt_tf.attacks.attack import Attack, AttackResult, attack, paper_weights
 from seatbelt_tf.attacks.ball_ascent import Ascent, maximize_in_ball
-from seatbelt_tf.attacks.box_lbfgs import Status, minimize_in_box
+from seatbelt_tf.attacks.box_result import Status
 from seatbelt_tf.attacks.maximum_damage import Damage, maximum_damage
+from seatbelt_tf.attacks.minimize import minimize_in_box
 from seatbelt_tf.attacks.scoring import Score, Scorer, score
 from seatbelt_tf.attacks.victim import Attackable, Victim
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from seatbelt_tf import checks, pixels
 from seatbelt_tf.attacks import scoring
-from seatbelt_tf.attacks.box_lbfgs import Status
+from seatbelt_tf.attacks.box_result import Status
 from seatbelt_tf.attacks.problem import Found, Problem
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from seatbelt_tf import checks, runs, tensors
 from seatbelt_tf.attacks import diagnostics, scoring
 from seatbelt_tf.attacks.attack import Attack, AttackResult, check_any_finite
-from seatbelt_tf.attacks.box_lbfgs import Status
+from seatbelt_tf.attacks.box_result import Status
 
 IMAGE_FIELDS = ("adversarial", "distortion")
 # Attacks solved and stored together. All λ of a pair belong together, since they start each other.

@@ -36,8 +36,7 @@ def _run(value_and_gradients, initial, lower, upper, max_evaluations, tolerance)
 
     def evaluate(position):
         value, gradient = value_and_gradients(position, rows)
-        projected = box.projected_step(position, gradient, lower, upper)
-        return value, gradient, tf.reduce_max(tf.abs(projected), axis=-1)
+        return value, gradient, box.projected_norm(position, gradient, lower, upper)
 
     def step(count, position, gradient, first, second, best):
         time = tf.cast(count, dtype)
@@ -69,13 +68,9 @@ def _run(value_and_gradients, initial, lower, upper, max_evaluations, tolerance)
         lambda count, *_: count < max_evaluations, step, state
     )
 
-    def is_optimal(position, norm):
-        scale = tf.reduce_max(tf.abs(position), axis=-1)
-        return norm <= tolerance * tf.maximum(tf.cast(1, dtype), scale)
-
     status = tf.fill(tf.shape(value), int(Status.EVALUATION_LIMIT))
-    status = tf.where(is_optimal(position, best_norm), int(Status.CONVERGED), status)
-    status = tf.where(is_optimal(start, norm), int(Status.OPTIMAL_AT_START), status)
+    status = tf.where(box.is_optimal(position, best_norm, tolerance), int(Status.CONVERGED), status)
+    status = tf.where(box.is_optimal(start, norm, tolerance), int(Status.OPTIMAL_AT_START), status)
     status = tf.where(is_finite, status, int(Status.NOT_FINITE))
     evaluations = tf.fill(tf.shape(value), max_evaluations)
     return BoxResult(position, best_value, best_norm, evaluations, status)

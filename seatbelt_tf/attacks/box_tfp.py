@@ -46,13 +46,7 @@ def _run(value_and_gradients, initial, lower, upper, max_evaluations, memory, to
 
     def evaluate(position):
         value, gradient = value_and_gradients(position, rows)
-        projected = box.projected_step(position, gradient, lower, upper)
-        return value, gradient, tf.reduce_max(tf.abs(projected), -1)
-
-    def allowed(position):
-        return tolerance * tf.maximum(
-            tf.cast(1, initial.dtype), tf.reduce_max(tf.abs(position), -1)
-        )
+        return value, gradient, box.projected_norm(position, gradient, lower, upper)
 
     def one_pass(position, value, gradient, norm, is_active, evaluations):
         held = box.is_held(position, gradient, lower, upper) | ~is_active[:, None]
@@ -92,7 +86,7 @@ def _run(value_and_gradients, initial, lower, upper, max_evaluations, memory, to
         value = tf.where(improved, new_value, value)
         norm = tf.where(improved, new_norm, norm)
         gradient = tf.where(column, new_gradient, gradient)
-        is_active = improved & (norm > allowed(position))
+        is_active = improved & tf.math.is_finite(norm) & ~box.is_optimal(position, norm, tolerance)
         evaluations += found.num_objective_evaluations + 1
         return position, value, gradient, norm, is_active, evaluations
 
@@ -104,14 +98,14 @@ def _run(value_and_gradients, initial, lower, upper, max_evaluations, memory, to
     start = tf.clip_by_value(initial, lower, upper)
     value, gradient, norm = evaluate(start)
     is_finite = tf.math.is_finite(value) & tf.reduce_all(tf.math.is_finite(gradient), -1)
-    is_optimal = is_finite & (norm <= allowed(start))
+    is_optimal = is_finite & box.is_optimal(start, norm, tolerance)
     is_active = is_finite & ~is_optimal
     gradient = tf.where(is_finite[:, None], gradient, tf.zeros_like(gradient))
     state = (start, value, gradient, norm, is_active, tf.constant(1))
     position, value, _, norm, is_active, evaluations = tf.while_loop(goes_on, one_pass, state)
 
     status = tf.where(is_active, int(Status.EVALUATION_LIMIT), int(Status.LINE_SEARCH_FAILED))
-    status = tf.where(norm <= allowed(position), int(Status.CONVERGED), status)
+    status = tf.where(box.is_optimal(position, norm, tolerance), int(Status.CONVERGED), status)
     status = tf.where(is_optimal, int(Status.OPTIMAL_AT_START), status)
     status = tf.where(is_finite, status, int(Status.NOT_FINITE))
     ran = is_finite & ~is_optimal

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from seatbelt_tf.attacks.box_lbfgs import Status
+from seatbelt_tf.attacks.box_result import Status
 
 # Shares of attacks, or relative differences, from which a check fires.
 LARGEST_SHARE = 0.1

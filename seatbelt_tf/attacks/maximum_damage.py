@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from seatbelt_tf import checks, gaussians
-from seatbelt_tf.attacks import scoring
+from seatbelt_tf import checks
+from seatbelt_tf.attacks import objectives, scoring
 from seatbelt_tf.attacks.attack import check_images
 from seatbelt_tf.attacks.ball_ascent import maximize_in_ball
 from seatbelt_tf.attacks.compiled import Compiled
@@ -83,12 +83,12 @@ def maximum_damage(
     images = check_images(victim.image_shape, images, bounds)
     seed = checks.seed("seed", seed)
     noise = None if ancestors == "mean" else scoring.draw(victim, draws, seed + 1)
-    measure = _reconstruction if damage == "reconstruction" else _latent
-    clean = Compiled(lambda images: measure(victim, images, noise))
+    end, measure = _measures(victim, damage, noise)
+    clean = Compiled(end)
     size = checks.positive_integer("chunk_size", chunk_size)
     ends = [clean(images[first : first + size]) for first in range(0, len(images), size)]
     found = maximize_in_ball(
-        lambda images, end: measure(victim, images, noise, end),
+        measure,
         images,
         radius,
         tf.nest.map_structure(lambda *parts: np.concatenate(parts), *ends),
@@ -111,21 +111,21 @@ def maximum_damage(
     )
 
 
-def _reconstruction(victim, images, noise, end=None):
-    """Mean squared shift over draws from `end`: -> (b,); without one, reconstructions (b, S·D)."""
-    drawn = latents(victim.posteriors(images, noise), noise)
-    decoded = tf.reshape(victim.decode(drawn), [tf.shape(images)[0], -1])
-    if end is None:
-        return decoded
+def _measures(victim, damage, noise):
+    """Two functions: of images, their end; of images and the ends of others, the damage, (b,)."""
+    if damage == "latent_kl":
+        goal, layers = objectives.find(damage), range(len(victim.latent_dims))
+        return (
+            lambda images: goal.prepare(victim, images, noise),
+            lambda images, ends: goal.divergence(victim, images, ends, noise, layers),
+        )
     draws = 1 if noise is None else noise[0].shape[0]
-    return tf.reduce_sum(tf.square(decoded - end), axis=1) / draws
 
+    def decoded(images):
+        drawn = latents(victim.posteriors(images, noise), noise)
+        return tf.reshape(victim.decode(drawn), [tf.shape(images)[0], -1])
 
-def _latent(victim, images, noise, end=None):
-    """Σ_i KL from `end` averaged over draws: -> (b,); without one, the posteriors."""
-    posteriors = victim.posteriors(images, noise)
-    if end is None:
-        return posteriors
-    pairs = zip(posteriors, end, strict=True)
-    total = tf.add_n([gaussians.kl(gaussians.Gaussian(*one), two) for one, two in pairs])
-    return total if noise is None else tf.reduce_mean(total, axis=1)
+    def shift(images, ends):
+        return tf.reduce_sum(tf.square(decoded(images) - ends), axis=1) / draws
+
+    return decoded, shift

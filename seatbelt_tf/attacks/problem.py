@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from seatbelt_tf import checks, gaussians
 from seatbelt_tf.attacks import box, objectives, scoring
-from seatbelt_tf.attacks.box_lbfgs import Status, minimize_in_box
+from seatbelt_tf.attacks.box_result import Status
 from seatbelt_tf.attacks.compiled import Compiled
+from seatbelt_tf.attacks.minimize import minimize_in_box
 
 # The loss is computed in float32 and known to this share of its value.
 _ROUNDING = 10 * np.finfo(np.float32).eps
@@ -179,8 +180,7 @@ class Problem:
             return minimize_in_box(value_and_gradients, flat, lower, upper, **options)
         found = minimize_in_box(powers, flat, lower, upper, **options)
         value, gradient = value_and_gradients(found.position, tf.range(tf.shape(flat)[0]))
-        step = box.projected_step(found.position, gradient, lower, upper)
-        norm = tf.reduce_max(tf.abs(step), axis=1)
+        norm = box.projected_norm(found.position, gradient, lower, upper)
         return found._replace(value=value, projected_gradient_norm=norm)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from seatbelt_tf import checks
 from seatbelt_tf.datasets import byte_cache, folder_index, preprocessing
 from seatbelt_tf.datasets.prepared import data_directory
-from seatbelt_tf.datasets.registry import DatasetInfo, Images, Source, register_prefix
+from seatbelt_tf.datasets.registry import DatasetInfo, Rows, Source, register_prefix
 
 _NAMED, _BATCH = 3, 256
 # Part of the cache's name: raise it whenever the preprocessing changes.
@@ -73,7 +73,7 @@ class Folder(Source):
     def open(self, split, image_size, data_dir):
         index = self._index(data_dir)
         arrays = _decoded(self._path, index, image_size, _cache(data_dir))
-        return _Chosen(*arrays, np.array(self._parts(index)[split]))
+        return Rows(*arrays, np.array(self._parts(index)[split]))
 
     def _index(self, data_dir) -> folder_index.Index:
         index = folder_index.read(self._path, _cache(data_dir))
@@ -119,20 +119,6 @@ class Folder(Source):
                 "the image size are enlarged"
             )
         return tuple(notes)
-
-
-class _Chosen(Images):
-    """Some rows of cached arrays."""
-
-    def __init__(self, images, labels, rows):
-        self.size = len(rows)
-        self._images, self._labels, self._rows = images, labels, rows
-
-    def images(self, places):
-        return np.asarray(self._images[self._rows[places]])
-
-    def labels(self, places):
-        return self._labels[self._rows[places]]
 
 
 def _cache(data_dir):

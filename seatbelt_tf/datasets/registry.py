@@ -47,25 +47,36 @@ class DatasetInfo:
     fingerprint: str | None = None
     notes: tuple[str, ...] = ()
 
-    @property
-    def size(self) -> int:
-        """Number of images in all splits."""
-        return sum(self.splits.values())
-
 
 class Images(abc.ABC):
     """The images of one split, fetched by their place in it."""
 
-    size: int
-    """Number of images."""
-
     @abc.abstractmethod
     def images(self, places: np.ndarray) -> np.ndarray:
-        """Places (M,) in [0, size) -> uint8 (M, H, W, C), or float32 (M, D) points."""
+        """Places (M,) in the split -> uint8 (M, H, W, C), or float32 (M, D) points."""
 
     @abc.abstractmethod
     def labels(self, places: np.ndarray) -> np.ndarray:
-        """Places (M,) in [0, size) -> int32 (M,) or (M, K)."""
+        """Places (M,) in the split -> int32 (M,) or (M, K)."""
+
+
+class Rows(Images):
+    """Some rows of arrays that may be mapped from a file.
+
+    Args:
+        images: uint8 (N, H, W, C).
+        labels: int32 (N,) or (N, K).
+        rows: (M,), which of them.
+    """
+
+    def __init__(self, images, labels, rows):
+        self._images, self._labels, self._rows = images, labels, rows
+
+    def images(self, places):
+        return np.asarray(self._images[self._rows[places]])
+
+    def labels(self, places):
+        return np.asarray(self._labels[self._rows[places]])
 
 
 class Source(abc.ABC):

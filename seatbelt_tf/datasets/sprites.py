@@ -195,7 +195,6 @@ class _Rendered(Images):
     """A set of indices, rendered when asked for."""
 
     def __init__(self, indices: np.ndarray, image_size: int):
-        self.size = len(indices)
         self._indices = indices
         self._image_size = image_size
 

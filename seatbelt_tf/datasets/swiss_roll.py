@@ -32,8 +32,7 @@ def points(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 class _Points(Images):
     """Consecutive numbers from `start` on."""
 
-    def __init__(self, start, size):
-        self.size = size
+    def __init__(self, start):
         self._start = start
 
     def _sheet(self, places):
@@ -74,4 +73,4 @@ class SwissRoll(Source):
 
     def open(self, split, image_size, data_dir):  # noqa: ARG002
         start = {"train": 0, "validation": 20_000, "test": 22_000}[split]
-        return _Points(start, _SIZES[split])
+        return _Points(start)

@@ -10,25 +10,10 @@ import numpy as np
 
 from seatbelt_tf.datasets import byte_cache, preprocessing
 from seatbelt_tf.datasets.prepared import data_directory, find_prepared
-from seatbelt_tf.datasets.registry import DatasetInfo, Images, Source
+from seatbelt_tf.datasets.registry import DatasetInfo, Rows, Source
 
 # Part of the cache's name: raise it whenever the preprocessing changes.
 _RECIPE = 2
-
-
-class Slice(Images):
-    """Rows start … stop − 1 of cached arrays."""
-
-    def __init__(self, images, labels, start, stop):
-        self.size = stop - start
-        self._images = images[start:stop]
-        self._labels = labels[start:stop]
-
-    def images(self, places):
-        return np.asarray(self._images[places])
-
-    def labels(self, places):
-        return np.asarray(self._labels[places])
 
 
 class TFDSImages(Source):
@@ -101,7 +86,7 @@ class TFDSImages(Source):
             image_size,
             data_directory(data_dir),
         )
-        return Slice(images, labels, *self._bounds(split, prepared.splits))
+        return Rows(images, labels, np.arange(*self._bounds(split, prepared.splits)))
 
     def label(self, example):
         """One TFDS example -> int32 of shape `label_shape`."""

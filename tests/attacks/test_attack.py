@@ -34,6 +34,8 @@ def test_squared_norm_attack_on_a_linear_encoder_is_the_ridge_solution():
     np.testing.assert_allclose(
         result.loss, weights * result.distortion_norm**2 + result.divergence, rtol=1e-4
     )
+    same = attacks.attack(victim, images, images, weights, squared_norm=True)
+    assert np.all(same.status == attacks.Status.OPTIMAL_AT_START)
 
 
 def test_all_of_the_papers_weights_are_finite_and_never_worse_than_no_attack():
@@ -248,6 +250,17 @@ def test_redrawn_ancestors_are_flagged_as_not_deterministic(model):
         assert checks["not_deterministic"] == expected
 
 
+def test_redrawn_ancestors_are_those_of_the_seed(model):
+    images, targets = _pairs(2, (32, 32, 1), size=1.0)
+
+    def values(seed):
+        run = attacks.Attack(model, ancestors="fresh", seed=seed)
+        return run.divergence_and_gradient(targets)(images)[0].numpy()
+
+    np.testing.assert_array_equal(values(1), values(1))
+    assert np.all(values(1) != values(2))
+
+
 def _result(**fields):
     defaults = {name: np.ones(4) for name in attacks.AttackResult._fields if name not in fields}
     converged = {"status": np.zeros(4, int)}
@@ -294,6 +307,9 @@ class NaNVictim(victims.Linear):
         ({"bounds": (1.0, -1.0)}, "bounds"),
         ({"victim": NaNVictim()}, "finite posteriors"),
         ({"chunk_size": 0}, "chunk_size"),
+        ({"restarts": -1}, "restarts"),
+        ({"memory": 0}, "memory"),
+        ({"pair_ids": [0]}, r"pair_ids.shape. Expected \(2,\)"),
         ({"seed": 2**20}, "seed"),
         ({"seed": "0", "ancestors": "sample"}, "seed"),
     ],

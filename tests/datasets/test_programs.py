@@ -4,7 +4,7 @@ import pytest
 from programs import assert_refused, run_program
 
 from seatbelt_tf import datasets
-from trainers import batteries, training
+from trainers import batteries, splits
 
 SPRITES = {"name": "sprites", "image_size": 32, "data_dir": None}
 
@@ -47,15 +47,15 @@ def test_bad_input_is_one_line_and_status_2_without_tensorflow(arguments, tmp_pa
 
 def test_a_run_is_held_to_its_preprocessing():
     recorded = {**SPRITES, "preprocessing": datasets.recipe("sprites", 32)}
-    assert next(iter(training.data(recorded, "test", batch_size=2))).shape == (2, 32, 32, 1)
+    assert next(iter(splits.batches(recorded, "test", batch_size=2))).shape == (2, 32, 32, 1)
     recorded["preprocessing"]["crop"] = 16
     with pytest.raises(ValueError, match="Invalid value for preprocessing"):
-        training.data(recorded, "test", batch_size=2)
+        splits.batches(recorded, "test", batch_size=2)
 
 
 def test_a_run_is_neither_resumed_on_other_images_nor_attacked_with_them():
-    training.check_same_images({**SPRITES, "fingerprint": None})
+    splits.check_same_images({**SPRITES, "fingerprint": None})
     with pytest.raises(ValueError, match="fingerprint 123"):
-        training.check_same_images({**SPRITES, "fingerprint": "123"})
+        splits.check_same_images({**SPRITES, "fingerprint": "123"})
     with pytest.raises(ValueError, match="fingerprint 123"):
         batteries.pairs({"data": {**SPRITES, "fingerprint": "123"}}, None, 2, 0)

@@ -160,6 +160,12 @@ def test_other_addresses_are_refused(address):
         client.connect(address)
 
 
+@pytest.mark.parametrize("options", [{"retries": -1}, {"timeout": 0}])
+def test_no_attempts_and_no_time_are_refused(options):
+    with pytest.raises(ValueError, match="at least 0 retries"):
+        client.connect("http://localhost:1", **options)
+
+
 def post(address, body):
     """The status and the JSON that a predict request gets."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()

@@ -101,6 +101,10 @@ def test_the_model_card_says_where_the_model_comes_from(tmp_path, exported):
     assert card.count("Don't trust it: not_converged") == 1
     assert run.model_digest() in card
     assert "None made" in (exported.version / "assets.extra" / "MODEL_CARD.md").read_text()
+    for summary in ([], {"diagnostics": [{"name": "not_converged"}]}):
+        runs.write_json(run.attacks / "output-all" / "summary.json", summary)
+        with pytest.raises(ValueError, match=r"output-all.summary\.json"):
+            model_card.text(run, image_bytes.recipe_of(run.config()))
     steps = json.loads((exported.version / "assets.extra" / "preprocessing.json").read_text())
     assert (steps["image_size"], steps["channels"], len(steps["steps"])) == (32, 1, 4)
 

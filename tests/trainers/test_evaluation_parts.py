@@ -8,6 +8,7 @@ from PIL import Image
 
 from seatbelt_tf import SeatbeltVAE, runs
 from seatbelt_tf.evaluation import downstream
+from trainers import kept
 from trainers.evaluation import output, parts
 
 
@@ -19,7 +20,7 @@ def run(tmp_path):
 
 
 def _kept(run, value, **settings):
-    return parts.kept(run, "part", settings, ["x"], lambda: {"x": value})["x"]
+    return kept.once(run, "part", settings, ["x"], lambda: {"x": value})["x"]
 
 
 def test_a_part_is_computed_once_for_a_model_and_its_settings(run):

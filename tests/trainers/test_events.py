@@ -17,7 +17,7 @@ from tensorboard.plugins import base_plugin
 from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
 
 from seatbelt_tf import runs
-from trainers import events, training
+from trainers import events, splits
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +46,7 @@ def _image(found, tag):
 
 
 def _validation_images(run):
-    batches = training.data(
-        run.config()["data"], "validation", batch_size=training.EVALUATION_BATCH
-    )
+    batches = splits.batches(run.config()["data"], "validation", batch_size=splits.BATCH)
     return next(iter(batches)).numpy()
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seatbelt_tf import presets, runs, tensors
+from seatbelt_tf import presets, runs
 from seatbelt_tf.evaluation import (
     disentanglement,
     distances,
@@ -16,8 +16,7 @@ from seatbelt_tf.evaluation import (
     noisy_log_likelihood,
     stddev_norms,
 )
-from trainers import terminal, training
-from trainers.studies import cells
+from trainers import kept, splits, terminal, training
 
 NOISY_IMAGES = 200
 TRAINING_IMAGES = 20_000
@@ -38,44 +37,18 @@ class Subject(NamedTuple):
     model: object
 
 
-def kept(run, name, settings, fields, compute):
-    """What `compute()` returns, from the part's file once it is there.
-
-    Args:
-        run: a `runs.Run`.
-        name: the part's.
-        settings: JSON-compatible dict of everything but the model that the result depends on.
-        fields: names of the arrays.
-        compute: returns a dict of them.
-
-    Returns:
-        Dict of arrays by name.
-    """
-    measure = cells.Measure(f"report_{name}", tuple(settings.items()))
-    path = cells.files_of(run, [measure])[measure]
-    tensors.set_aside_if_damaged(path, [*fields, "seconds"])
-
-    def chosen():
-        arrays = compute()
-        return {field: arrays[field] for field in fields}
-
-    for _ in runs.unfinished([path]):
-        cells.keep(path, chosen)
-    return tensors.load(path)
-
-
 def clean(subject, count):
     """Means over test images of the ELBO and its parts (nats): dict of ()."""
     layers = range(1, len(subject.model.latent_dims) + 1)
     fields = ["elbo", "log_likelihood", *(f"kl_layer_{i}" for i in layers), "total_correlation"]
 
     def compute():
-        test = training.data(subject.data, "test", batch_size=training.EVALUATION_BATCH)
-        batches = -(-count // training.EVALUATION_BATCH)
+        test = splits.batches(subject.data, "test", batch_size=splits.BATCH)
+        batches = -(-count // splits.BATCH)
         progress = terminal.Progress(batches, 0, "batches", "clean quality", terminal.PAUSE)
         return training.validate(subject.model, test.take(batches), progress.update)
 
-    return kept(subject.run, "clean", {"images": count}, fields, compute)
+    return kept.once(subject.run, "clean", {"images": count}, fields, compute)
 
 
 def noise(subject, count, seed):
@@ -84,13 +57,13 @@ def noise(subject, count, seed):
     count = min(count, NOISY_IMAGES)
 
     def compute():
-        images, _ = load_images(subject.data, "test", count)
+        images, _ = splits.first(subject.data, "test", count)
         return {
             name: noisy_log_likelihood(subject.model, images, scale, seed)
             for name, scale in terminal.shown(scales.items(), "noise", "scales")
         }
 
-    return kept(subject.run, "noise", {"images": count, "seed": seed}, list(scales), compute)
+    return kept.once(subject.run, "noise", {"images": count, "seed": seed}, list(scales), compute)
 
 
 def overlap(subject, count):
@@ -98,36 +71,36 @@ def overlap(subject, count):
     fields = [f"layer_{layer + 1}" for layer in range(len(subject.model.latent_dims))]
 
     def compute():
-        images, _ = load_images(subject.data, "test", count)
-        batches = np.array_split(images, -(-len(images) // training.EVALUATION_BATCH))
+        images, _ = splits.first(subject.data, "test", count)
+        batches = np.array_split(images, -(-len(images) // splits.BATCH))
         norms = [
             stddev_norms(subject.model, batch)
             for batch in terminal.shown(batches, "overlap", "batches")
         ]
         return dict(zip(fields, map(np.concatenate, zip(*norms, strict=True)), strict=True))
 
-    return kept(subject.run, "overlap", {"images": count}, fields, compute)
+    return kept.once(subject.run, "overlap", {"images": count}, fields, compute)
 
 
 def mutual_information_gap(subject, count):
     """MIG of the means of all layers, of a dataset with factors; None for others."""
-    if training.info(subject.data).factors is None:
+    if splits.info(subject.data).factors is None:
         return None
 
     def compute():
-        images, factors = load_images(subject.data, "test", count, with_labels=True)
+        images, factors = splits.first(subject.data, "test", count, with_labels=True)
         latents = downstream.latents(subject.model, images)
         return {"mig": disentanglement.mutual_information_gap(latents, factors)}
 
-    return kept(subject.run, "mig", {"images": count}, ["mig"], compute)
+    return kept.once(subject.run, "mig", {"images": count}, ["mig"], compute)
 
 
 def classifiers(subject, attacked, max_evaluations, seed):
     """`downstream.Downstream` on a dataset with one class an image; None for others."""
-    info = training.info(subject.data)
+    info = splits.info(subject.data)
     if info.labels is None or info.factors is not None:
         return None
-    _, labels = load_images(subject.data, "test", 1, with_labels=True)
+    _, labels = splits.first(subject.data, "test", 1, with_labels=True)
     if labels.ndim != 1:
         return None
     attacked = min(attacked, info.splits["test"])
@@ -150,8 +123,8 @@ def classifiers(subject, attacked, max_evaluations, seed):
         terminal.say("reading the images that classifiers see")
         found = downstream.evaluate(
             subject.model,
-            load_images(subject.data, "train", TRAINING_IMAGES, with_labels=True),
-            load_images(subject.data, "test", info.splits["test"], with_labels=True),
+            splits.first(subject.data, "train", TRAINING_IMAGES, with_labels=True),
+            splits.first(subject.data, "test", info.splits["test"], with_labels=True),
             attacked=attacked,
             attack=attack,
             seed=seed,
@@ -163,7 +136,7 @@ def classifiers(subject, attacked, max_evaluations, seed):
             **{name: getattr(found, name) for name in others},
         }
 
-    found = kept(subject.run, "downstream", settings, [*sorted(fields), *others], compute)
+    found = kept.once(subject.run, "downstream", settings, [*sorted(fields), *others], compute)
     return downstream.Downstream(
         {task: found[f"clean_{task}"] for task in downstream.TASKS},
         {task: found[f"attacked_{task}"] for task in downstream.TASKS},
@@ -181,21 +154,4 @@ def battery_distances(subject, attacks, records):
         pairs = (len(attacks.images), -1)
         return {name: getattr(found, name).reshape(pairs).mean(axis=1) for name in names}
 
-    return kept(subject.run, "distances", {"battery": attacks.path.name}, names, compute)
-
-
-def load_images(data, split, count, *, with_labels=False):
-    """The first images of a split in the dataset's own order: (images, labels or None)."""
-    size = min(training.EVALUATION_BATCH, count)
-    batches = training.data(
-        data,
-        split,
-        batch_size=size,
-        shuffle=False,
-        drop_remainder=False,
-        with_labels=with_labels,
-    ).take(-(-count // size))
-    parts = list(batches.as_numpy_iterator())
-    if not with_labels:
-        return np.concatenate(parts)[:count], None
-    return tuple(np.concatenate(column)[:count] for column in zip(*parts, strict=True))
+    return kept.once(subject.run, "distances", {"battery": attacks.path.name}, names, compute)

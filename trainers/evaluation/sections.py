@@ -7,7 +7,7 @@ import numpy as np
 from seatbelt_tf import figures
 from seatbelt_tf.evaluation import bootstrap_interval
 from seatbelt_tf.figures import charts
-from trainers import batteries
+from trainers import batteries, splits
 from trainers.evaluation import parts
 from trainers.evaluation.output import Picture, Row, Section
 
@@ -83,9 +83,8 @@ def clean(subject, found):
     rows = [
         Row(name, float(value), unit="nats", meaning=meanings[name])
         for name, value in found.items()
-        if name != "seconds"
     ]
-    images, _ = parts.load_images(subject.data, "test", parts.SHOWN)
+    images, _ = splits.first(subject.data, "test", parts.SHOWN)
     pictures = [
         Picture(
             "reconstructions",
@@ -210,14 +209,13 @@ def noise(found):
     """How the model sees through noise (appendix F)."""
     rows = []
     for name, values in found.items():
-        if name != "seconds":
-            scale = name.removeprefix("noise_")
-            meaning = (
-                "from the clean image"
-                if scale == "0"
-                else f"from the image with Gaussian noise of standard deviation {scale}"
-            )
-            rows.append(Row(name, *bootstrap_interval(values), unit="nats", meaning=meaning))
+        scale = name.removeprefix("noise_")
+        meaning = (
+            "from the clean image"
+            if scale == "0"
+            else f"from the image with Gaussian noise of standard deviation {scale}"
+        )
+        rows.append(Row(name, *bootstrap_interval(values), unit="nats", meaning=meaning))
     return Section(
         "Noise",
         [
@@ -230,7 +228,6 @@ def noise(found):
 
 def overlap(subject, found):
     """How wide the posteriors are (figure 2)."""
-    norms = {name: values for name, values in found.items() if name != "seconds"}
     rows = [
         Row(
             f"stddev_norm_{name}",
@@ -238,11 +235,11 @@ def overlap(subject, found):
             meaning=f"‖σ(x)‖₂ of {units} units; √{units} = {np.sqrt(units):.2f} is the width of a "
             "standard normal",
         )
-        for (name, values), units in zip(norms.items(), subject.model.latent_dims, strict=True)
+        for (name, values), units in zip(found.items(), subject.model.latent_dims, strict=True)
     ]
     picture = Picture(
         "overlap",
-        charts.panels({"": charts.densities(norms, xlabel="‖σ(x)‖₂")}),
+        charts.panels({"": charts.densities(found, xlabel="‖σ(x)‖₂")}),
         "Density over test images of the norm of the posterior's standard deviation, by layer",
         "Density of ‖σ(x)‖₂ over test images.",
     )

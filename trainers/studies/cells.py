@@ -8,20 +8,17 @@ number of processes and machines may work on one store (`seatbelt_tf.storage.unf
 
 import contextlib
 import functools
-import hashlib
-import json
 import pathlib
 import re
 import signal
 import subprocess
 import sys
-import time
 from typing import NamedTuple
 
 import numpy as np
 
 from seatbelt_tf import runs, tensors
-from trainers import program
+from trainers import kept, program
 
 
 class Model(NamedTuple):
@@ -47,7 +44,7 @@ class Model(NamedTuple):
         settings = {"dataset": self.dataset, "seed": self.seed, **dict(self.options)}
         words = f"{self.dataset}-{self.member}-seed{self.seed}".lower().replace("β", "beta")
         words = re.sub(r"[^a-z0-9-]", "_", words)
-        return f"{words}-{digest(settings)}"
+        return f"{words}-{kept.digest(settings)}"
 
     def option(self, name, default=None):
         """The value of a flag."""
@@ -85,12 +82,6 @@ class Cell(NamedTuple):
     measures: tuple
 
 
-def digest(settings):
-    """A short hash of JSON-compatible settings."""
-    text = json.dumps(settings, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
 def merged(wanted):
     """One cell a model, with the measures of all that name it."""
     by_model = {}
@@ -106,18 +97,8 @@ def run_of(store, model):
 
 def files_of(run, measures):
     """The files of measures of a trained run: dict of `Measure` to path."""
-    model, files = run.model_digest(), {}
-    for measure in measures:
-        settings = {"measure": measure.name, "model": model, **dict(measure.options)}
-        files[measure] = run.evaluation / f"{measure.name}-{digest(settings)}.npz"
-    return files
-
-
-def keep(path, compute):
-    """Stores what `compute()` returns, a dict of arrays, and the seconds that it took."""
-    started = time.monotonic()
-    arrays = compute()
-    tensors.save(path, {**arrays, "seconds": np.float64(time.monotonic() - started)})
+    weights = run.model_digest()
+    return {m: kept.file_of(run, weights, m.name, dict(m.options)) for m in measures}
 
 
 def missing(store, cell):
@@ -160,7 +141,7 @@ def make(store, cell):
     for path in runs.unfinished(by_file):
         name, options = by_file[path]
         compute = functools.partial(functions.FUNCTIONS[name], model, run, config, **dict(options))
-        keep(path, compute)
+        kept.keep(path, compute)
 
 
 def results(store, cell):

@@ -15,8 +15,7 @@ from seatbelt_tf.evaluation import disentanglement as mig
 from seatbelt_tf.evaluation import distances, distortion, noise, robustness
 from seatbelt_tf.evaluation import downstream as classifiers
 from seatbelt_tf.evaluation.batches import in_batches
-from trainers import batteries, training
-from trainers.evaluation import parts
+from trainers import batteries, splits, training
 
 CURVE_NORMS = np.linspace(0.0, 1.0, 41)
 FINE_NORMS = np.linspace(0.0, 1.0, 401)
@@ -26,8 +25,8 @@ SHOWN = 12
 
 def clean(model, run, config, images):
     """Mean ELBO and its parts, mean squared error of the reconstruction, and what training took."""
-    test, _ = parts.load_images(config["data"], "test", images)
-    batches = tf.data.Dataset.from_tensor_slices(test).batch(training.EVALUATION_BATCH)
+    test, _ = splits.first(config["data"], "test", images)
+    batches = tf.data.Dataset.from_tensor_slices(test).batch(splits.BATCH)
     found = training.validate(model, batches)
     rebuilt = in_batches(model, test)
     found["squared_error"] = _squared_error(rebuilt, test)
@@ -98,7 +97,7 @@ def strongest(model, run, config, split, objectives, pairs, weights, images, **o
         name: np.concatenate([each[name] for each in found.values()])
         for name in found[objectives[0]]
     }
-    clean_images, _ = parts.load_images(config["data"], split, images)
+    clean_images, _ = splits.first(config["data"], split, images)
     measured = robustness.by_pair(records, blending)
     has_gap = np.isfinite(measured["attack_area"])
     curves = _curves(records, blending, has_gap, FINE_NORMS)
@@ -187,32 +186,32 @@ def samples(model, _run, _config, count):
 
 def denoising(model, _run, config, images, scales):
     """log p(x | z), z ~ q(z | x + aε), of every image: (A, M) for the scales a."""
-    test, _ = parts.load_images(config["data"], "test", images)
+    test, _ = splits.first(config["data"], "test", images)
     values = [noise.noisy_log_likelihood(model, test, scale) for scale in scales]
     return {"scales": scales, "log_likelihood": np.stack(values)}
 
 
 def overlap(model, _run, config, images):
     """‖σ(x)‖₂ of every image by layer: (M,) each."""
-    test, _ = parts.load_images(config["data"], "test", images)
+    test, _ = splits.first(config["data"], "test", images)
     norms = noise.stddev_norms(model, test)
     return {f"layer_{layer}": values for layer, values in enumerate(norms)}
 
 
 def disentanglement(model, _run, config, images):
     """MIG of the posterior means of all layers, from images with their factors."""
-    test, factors = parts.load_images(config["data"], "test", images, with_labels=True)
+    test, factors = splits.first(config["data"], "test", images, with_labels=True)
     latents = classifiers.latents(model, test)
     return {"mig": mig.mutual_information_gap(latents, factors)}
 
 
 def downstream(model, _run, config, attacked, labelled, steps, radii=()):
     """Which images classifiers get right, unattacked and attacked: `evaluation.downstream`."""
-    train = parts.load_images(config["data"], "train", labelled, with_labels=True)
+    train = splits.first(config["data"], "train", labelled, with_labels=True)
     found = classifiers.evaluate(
         model,
         train,
-        parts.load_images(config["data"], "test", labelled, with_labels=True),
+        splits.first(config["data"], "test", labelled, with_labels=True),
         attacked=attacked,
         steps=steps,
         radii=radii,

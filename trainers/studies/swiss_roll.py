@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from seatbelt_tf import datasets, gaussians, objectives, runs, tensors
 from seatbelt_tf.figures import charts
-from trainers.studies import cells
+from trainers import kept
 from trainers.studies.study import Report, number
 
 # (β, penalty).
@@ -28,12 +28,12 @@ def make(zoo, store):
     steps = zoo.scale.swiss_roll_steps
     for beta, penalty in MODELS:
         for missing in runs.unfinished([_path(store, beta, penalty, steps)]):
-            cells.keep(missing, functools.partial(train, beta, penalty, steps))
+            kept.keep(missing, functools.partial(train, beta, penalty, steps))
 
 
 def _path(store, beta, penalty, steps):
     settings = {"figure": "A7", "beta": beta, "penalty": penalty, "steps": steps}
-    return pathlib.Path(store) / "swiss_roll" / f"{cells.digest(settings)}.npz"
+    return pathlib.Path(store) / "swiss_roll" / f"{kept.digest(settings)}.npz"
 
 
 def report(zoo, findings):
