@@ -11,16 +11,16 @@ memory against the number of attacks.
 """
 
 import argparse
-import functools
 import itertools
 import math
-import multiprocessing
 import pathlib
-import resource
+import shlex
+import sys
 import time
 
 import numpy as np
 
+from benchmarks.processes import in_fresh_process, peak_bytes
 from seatbelt_tf import presets, runs, storage
 from trainers import program
 
@@ -54,8 +54,9 @@ def main():
     parser.add_argument("--scaling", action="store_true", help="time and memory by attacks instead")
     parser.add_argument("--results", default="results/attack.json", help="added to, cell by cell")
     arguments = parser.parse_args()
+    command = shlex.join(["python", "-m", "benchmarks.attack", *sys.argv[1:]])
     if arguments.scaling:
-        found = {"command": "python -m benchmarks.attack --scaling", "cells": _scaling(arguments)}
+        found = {"command": command, "cells": _scaling(arguments)}
         runs.write_json(arguments.results, found)
         return
     program.import_tensorflow()
@@ -63,10 +64,11 @@ def main():
     cells = storage.read_json(path)["cells"] if path.exists() else []
     for run in arguments.runs:
         for objective in arguments.objectives:
-            new = _compare(runs.Run(run), objective, arguments)
+            found = _compare(runs.Run(run), objective, arguments)
+            new = [{**cell, "command": command} for cell in found]
             keys = [_key(cell) for cell in new]
             cells = [cell for cell in cells if _key(cell) not in keys] + new
-            runs.write_json(path, {"command": "python -m benchmarks.attack", "cells": cells})
+            runs.write_json(path, {"cells": cells})
             with runs.replacing(path.with_suffix(".md")) as table:
                 table.write_text(_table(cells), encoding="utf-8")
     print(_table(cells))
@@ -139,26 +141,20 @@ def _compare(run, objective, arguments):
                 "statuses": {
                     status.name: int(np.sum(result.status == status)) for status in attacks.Status
                 },
-                "peak_megabytes": _peak_megabytes(),
+                "peak_megabytes": peak_bytes() / 1e6,
             }
         )
         print(_table(cells[-1:]), flush=True)
     return cells
 
 
-def _peak_megabytes():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def _scaling(arguments):
     """Seconds and peak memory of batteries of growing size, each in a process of its own."""
     cells = []
-    context = multiprocessing.get_context("spawn")
     for run in arguments.runs:
         for attacks in SCALING_ATTACKS:
-            with context.Pool(1) as pool:
-                measure = functools.partial(_measure, run, attacks // arguments.weights)
-                cells.append(pool.apply(measure, (arguments.weights,)))
+            sizes = attacks // arguments.weights, arguments.weights
+            cells.append(in_fresh_process(_measure, run, *sizes))
             print(cells[-1], flush=True)
     return cells
 
@@ -170,14 +166,14 @@ def _measure(path, pairs, weights):
     model, *arrays, _ = problem(runs.Run(path), pairs, weights)
     attack = attacks.Attack(model, max_evaluations=SCALING_EVALUATIONS)
     attack(*(array[:2] for array in arrays))  # traces
-    before, start = _peak_megabytes(), time.perf_counter()
+    before, start = peak_bytes(), time.perf_counter()
     attack(*arrays)
     return {
         "run": pathlib.Path(path).name,
         "attacks": pairs * weights,
         "evaluations": SCALING_EVALUATIONS,
         "seconds": time.perf_counter() - start,
-        "added_megabytes": _peak_megabytes() - before,
+        "added_megabytes": (peak_bytes() - before) / 1e6,
     }
 
 

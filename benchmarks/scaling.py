@@ -12,10 +12,8 @@ study by `trainers.reproduce` with two processes and on a Ray cluster of two nod
 import argparse
 import contextlib
 import json
-import multiprocessing
 import os
 import pathlib
-import resource
 import socket
 import subprocess
 import sys
@@ -24,6 +22,7 @@ import time
 
 from ray.cluster_utils import Cluster
 
+from benchmarks.processes import in_fresh_process, peak_bytes
 from seatbelt_tf import presets, runs
 from trainers import program, provenance
 
@@ -67,7 +66,7 @@ def measure(batch_size, layers, dtype, channels=1):
     model.compile(optimizer=keras.optimizers.Adam(1e-3))
     model.optimizer.build(model.trainable_variables)
     images = tf.random.stateless_uniform((batch_size, *shape), (1, 2), -1, 1)
-    before = _peak_bytes()
+    before = peak_bytes()
 
     @tf.function(autograph=False)
     def step(images):
@@ -89,18 +88,9 @@ def measure(batch_size, layers, dtype, channels=1):
         "dtype": dtype,
         "step_seconds": min(seconds),
         "images_per_second": batch_size / min(seconds),
-        "peak_bytes": _peak_bytes() - before,
+        "peak_bytes": peak_bytes() - before,
         "first_loss": first,
     }
-
-
-def _peak_bytes():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def in_fresh_process(*cell):
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(measure, cell)
 
 
 def train_by_processes(workers, batch_size, steps, directory):
@@ -204,7 +194,7 @@ def main():
     cells = [(batch, layers, "float32", channels) for batch, layers, channels in sizes]
     cells += [(256, 4, "float32", 3)] + [(256, 4, "mixed_bfloat16", count) for count in (1, 3)]
     for cell in cells:
-        figures["cells"].append(in_fresh_process(*cell))
+        figures["cells"].append(in_fresh_process(measure, *cell))
         print(figures["cells"][-1], flush=True)
     with tempfile.TemporaryDirectory() as directory:
         figures["processes"] = [

@@ -13,15 +13,14 @@ its memory is measured.
 import argparse
 import datetime
 import importlib.metadata
-import multiprocessing
 import os
 import pathlib
 import platform
-import resource
 import statistics
 import sys
 import time
 
+from benchmarks.processes import in_fresh_process, peak_bytes
 from seatbelt_tf import runs
 from trainers import program
 
@@ -133,9 +132,9 @@ def measure_once(form, rows, units, threads):
     start_child(threads)
     evaluate = make_evaluation(form, units)
     evaluate(*make_inputs(WARM_UP_ROWS, units))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_bytes()
     seconds = evaluate(*make_inputs(rows, units))
-    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before), seconds
+    return peak_bytes() - before, seconds
 
 
 def measure_seconds(variants, rows, units, threads):
@@ -157,12 +156,6 @@ def measure_seconds(variants, rows, units, threads):
         for each, evaluate in zip(seconds, evaluations, strict=True):
             each.append(evaluate(*inputs))
     return [statistics.median(each) for each in seconds]
-
-
-def in_fresh_process(function, *arguments):
-    """The result of a function of this module called in a new process."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, arguments)
 
 
 def compare(arguments):

@@ -46,7 +46,9 @@ SLOW = {
         "--runs runs/sprites --pairs 1 --weights 2 --scipy 1 --max_evaluations 3"
     ),
     "benchmarks.faults --json=results/faults.json": "--only=poison",
-    "benchmarks.serving --json=results/serving.json": "--requests=1 --processes=1",
+    "benchmarks.serving --requests=60 --processes=3 --json=results/serving.json": (
+        "--requests=1 --processes=1"
+    ),
 }
 NOT_RUN = {
     "venv .venv": "CI types it",

@@ -184,7 +184,9 @@ def test_the_recorded_preprocessing_that_is_shown_is_a_datasets():
     assert json.loads(_block("datasets.md", "json")) == datasets.recipe("celeb_a")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [*PAGES, *ROOT.glob("*.md")], ids=lambda page: str(page.relative_to(ROOT))
+)
 def test_links_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):

@@ -1,5 +1,6 @@
 """One call that attacks many images at once."""
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ from seatbelt_tf import checks, pixels
 from seatbelt_tf.attacks import scoring
 from seatbelt_tf.attacks.box_result import Status
 from seatbelt_tf.attacks.problem import Found, Problem
+from seatbelt_tf.batches import in_batches
 
 
 class AttackResult(NamedTuple):
@@ -208,16 +210,8 @@ class Attack:
 
     def _solve(self, *arrays):
         """`Problem.minimize` of images, targets, weights and starts, chunk by chunk: -> `Found`."""
-        chunks = range(0, len(arrays[0]), self._chunk_size)
-        found = [
-            self.problem.minimize(
-                *(array[first : first + self._chunk_size] for array in arrays),
-                self._bounds,
-                **self._options,
-            )
-            for first in chunks
-        ]
-        return Found(*(np.concatenate(field) for field in zip(*found, strict=True)))
+        minimize = functools.partial(self.problem.minimize, bounds=self._bounds, **self._options)
+        return in_batches(minimize, *arrays, size=self._chunk_size)
 
     def divergence_and_gradient(self, targets):
         """The divergence part of Δ towards given targets, as the attacker sees it.

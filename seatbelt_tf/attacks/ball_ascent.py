@@ -15,6 +15,7 @@ import tensorflow as tf
 from seatbelt_tf import ball, checks
 from seatbelt_tf.attacks.attack import check_images
 from seatbelt_tf.attacks.compiled import Compiled
+from seatbelt_tf.batches import in_batches
 
 _SMALLEST_STEP = 0.02
 
@@ -78,12 +79,7 @@ def maximize_in_ball(
     found = []
     for _ in range(starts):
         directions = rng.normal(size=images.shape).astype(np.float32)
-        arguments = (images, directions, radius, items)
-        parts = [
-            search(*tf.nest.map_structure(lambda rows, at=at: rows[at], arguments))
-            for at in (slice(k, k + chunk_size) for k in range(0, len(images), chunk_size))
-        ]
-        found.append([np.concatenate(field) for field in zip(*parts, strict=True)])
+        found.append(in_batches(search, images, directions, radius, items, size=chunk_size))
     distortions, values = (np.stack(field) for field in zip(*found, strict=True))
     best = (np.argmax(values, axis=0), np.arange(len(images)))
     return Ascent(distortions[best], values[best], values[0])

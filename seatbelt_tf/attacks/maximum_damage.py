@@ -17,6 +17,7 @@ from seatbelt_tf.attacks.attack import check_images
 from seatbelt_tf.attacks.ball_ascent import maximize_in_ball
 from seatbelt_tf.attacks.compiled import Compiled
 from seatbelt_tf.attacks.victim import latents
+from seatbelt_tf.batches import in_batches
 
 DAMAGES = ("reconstruction", "latent_kl")
 
@@ -84,14 +85,13 @@ def maximum_damage(
     seed = checks.seed("seed", seed)
     noise = None if ancestors == "mean" else scoring.draw(victim, draws, seed + 1)
     end, measure = _measures(victim, damage, noise)
-    clean = Compiled(end)
     size = checks.positive_integer("chunk_size", chunk_size)
-    ends = [clean(images[first : first + size]) for first in range(0, len(images), size)]
+    ends = in_batches(Compiled(end), images, size=size)
     found = maximize_in_ball(
         measure,
         images,
         radius,
-        tf.nest.map_structure(lambda *parts: np.concatenate(parts), *ends),
+        ends,
         bounds,
         steps,
         starts,

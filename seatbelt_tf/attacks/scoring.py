@@ -9,6 +9,7 @@ from seatbelt_tf import checks
 from seatbelt_tf.attacks import objectives
 from seatbelt_tf.attacks.compiled import Compiled
 from seatbelt_tf.attacks.victim import latents
+from seatbelt_tf.batches import in_batches
 
 SCORED_AT_ONCE = 64
 
@@ -53,7 +54,7 @@ class FreshDivergence:
 
     def __call__(self, images, targets):
         """(B, H, W, C) images, attacked or not, and targets -> (B,) nats or distances, NumPy."""
-        return _in_parts(self._divergence, images, targets)
+        return _scored(self._divergence, images, targets)
 
 
 def score(victim, images, targets, adversarial, seed=0, draws=16):
@@ -91,7 +92,7 @@ class Scorer:
 
     def target_loss(self, images, targets):
         """−log p(x_t | z), z ~ q(z | x), averaged over the draws: (B, H, W, C) twice -> (B,)."""
-        return _in_parts(self._loss, images, targets)
+        return _scored(self._loss, images, targets)
 
     def __call__(self, images, targets, adversarial):
         """Arguments of `score` -> `Score`."""
@@ -123,11 +124,6 @@ def draw(victim, draws, seed):
     )
 
 
-def _in_parts(function, images, targets):
-    images, targets = (np.asarray(array, np.float32) for array in (images, targets))
-    starts = range(0, len(images), SCORED_AT_ONCE)
-    parts = [
-        function(images[start : start + SCORED_AT_ONCE], targets[start : start + SCORED_AT_ONCE])
-        for start in starts
-    ]
-    return np.concatenate(parts)
+def _scored(function, images, targets):
+    ends = (np.asarray(array, np.float32) for array in (images, targets))
+    return in_batches(function, *ends, size=SCORED_AT_ONCE)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from seatbelt_tf import checks
-from seatbelt_tf.evaluation.batches import in_batches
+from seatbelt_tf.batches import in_batches
 
 
 class Distances(NamedTuple):

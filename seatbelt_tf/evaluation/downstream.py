@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from seatbelt_tf import attacks, checks
-from seatbelt_tf.evaluation.batches import in_batches
+from seatbelt_tf.batches import in_batches
 from seatbelt_tf.evaluation.intervals import bootstrap_interval
 
 TASKS = ("mlp_reconstruction", "conv_reconstruction", "mlp_latents")

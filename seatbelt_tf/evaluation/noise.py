@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from seatbelt_tf import checks
 from seatbelt_tf.attacks import scoring
-from seatbelt_tf.evaluation.batches import in_batches
+from seatbelt_tf.batches import in_batches
 
 
 def noisy_log_likelihood(victim, images, scale, seed=0, draws=4):

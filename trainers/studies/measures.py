@@ -9,12 +9,12 @@ import tensorflow as tf
 
 from seatbelt_tf import datasets
 from seatbelt_tf.attacks import maximum_damage
+from seatbelt_tf.batches import in_batches
 from seatbelt_tf.datasets import sprites
 from seatbelt_tf.defences import lipschitz
 from seatbelt_tf.evaluation import disentanglement as mig
 from seatbelt_tf.evaluation import distances, distortion, noise, robustness
 from seatbelt_tf.evaluation import downstream as classifiers
-from seatbelt_tf.evaluation.batches import in_batches
 from trainers import batteries, splits, training
 
 CURVE_NORMS = np.linspace(0.0, 1.0, 41)

@@ -1,0 +1,22 @@
+"""Functions of images applied to many of them."""
+
+import numpy as np
+import tensorflow as tf
+
+
+def in_batches(function, *arrays, size=200):
+    """A function of rows applied to `size` of them at a time, which bounds the memory.
+
+    Args:
+        function: of nested arrays of leading dimension m -> nested arrays of leading dimension m.
+        *arrays: its arguments, of leading dimension M.
+        size: m at most.
+
+    Returns:
+        What the function returns, of leading dimension M, NumPy.
+    """
+    parts = [
+        function(*tf.nest.map_structure(lambda array, k=start: array[k : k + size], arrays))
+        for start in range(0, len(tf.nest.flatten(arrays)[0]), size)
+    ]
+    return tf.nest.map_structure(lambda *pieces: np.concatenate(pieces), *parts)
