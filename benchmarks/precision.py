@@ -17,8 +17,7 @@ import numpy as np
 from scipy import stats
 
 from seatbelt_tf import runs
-from trainers import provenance
-from trainers.studies.study import words
+from trainers import program, provenance
 
 FLAGS = {"float32": "--nomixed_precision", "mixed_bfloat16": "--mixed_precision"}
 MEASURES = ("images_per_second", "log_likelihood", "elbo")
@@ -66,6 +65,9 @@ def train(precision, seed, steps):
 
 def table(figures):
     """The figures in Markdown."""
+    program.import_tensorflow()
+    from trainers.studies.study import words
+
     values = {
         precision: np.array(
             [
