@@ -63,6 +63,7 @@ OTHER_MEASURE_SECONDS = {"clean": 15, "downstream": 150}
 def main():
     """Makes what is missing and writes the reports."""
     from trainers.studies import experiments, scales
+    from trainers.studies.zoo import Zoo
 
     if FLAGS.list:
         for name, experiment in experiments.EXPERIMENTS.items():
@@ -89,8 +90,8 @@ def main():
         for dataset in FLAGS.dataset or own:
             if not FLAGS.finished:
                 datasets.check(dataset, FLAGS.data_dir)
-            zoo = scales.Zoo(scale, dataset, FLAGS.data_dir)
-            studies.append(_Study(name, experiment, zoo, experiment.cells(zoo)))
+            models = Zoo(scale, dataset, FLAGS.data_dir)
+            studies.append(_Study(name, experiment, models, experiment.cells(models)))
     written = _reproduce([study for study in studies if study.experiment.then is None])
     for study in studies:
         if study.experiment.then is not None:

@@ -14,8 +14,9 @@ from trainers.evaluation import parts
 from trainers.studies import cells, experiments, measures, scales, study
 from trainers.studies import defences as trial
 from trainers.studies.reports import claims, defences, sweeps
+from trainers.studies.zoo import Zoo
 
-ZOO = scales.Zoo(scales.SCALES["cpu"], "sprites", None)
+ZOO = Zoo(scales.SCALES["cpu"], "sprites", None)
 
 
 def test_models_share_a_directory_only_if_everything_is_the_same():
@@ -132,7 +133,7 @@ def test_an_experiment_runs_once_and_is_found_again(tmp_path):
 
 
 def test_settings_are_chosen_by_validation_within_a_limit_of_quality():
-    zoo = scales.Zoo(scales.SCALES["paper"], "cifar10", None)
+    zoo = Zoo(scales.SCALES["paper"], "cifar10", None)
     found = {}
 
     class Findings:
@@ -203,7 +204,7 @@ def test_the_front_is_what_nothing_is_better_than():
 
 
 def test_the_best_of_the_map_is_the_least_area_at_the_vaes_quality(tmp_path):
-    zoo = scales.Zoo(scales.SCALES["smoke"], "sprites", None)
+    zoo = Zoo(scales.SCALES["smoke"], "sprites", None)
     found = study.Findings(tmp_path, [])
     training = {"training_step": np.array([10, 20]), "training_elbo": np.array([-9.0, -3.0])}
     for (beta, depth), area, quality in (
@@ -248,7 +249,7 @@ def test_claims_are_judged_by_where_their_interval_lies(tmp_path):
         *("held", "did not hold", "did not hold", "held"),
         *("undecided", "undecided", "not measured", "not measured"),
     ]
-    zoo = scales.Zoo(scales.SCALES["smoke"], "sprites", None)
+    zoo = Zoo(scales.SCALES["smoke"], "sprites", None)
     found = study.Findings(tmp_path, [])
     assert "held: by Δ" in claims.report(zoo, found).ours
     # By Δ the Seatbelt-VAE is three times as hard as the VAE, by area it is easier.
@@ -279,7 +280,7 @@ def test_classifiers_are_trained_for_as_long_as_the_scale_says(monkeypatch):
 
     monkeypatch.setattr(downstream, "evaluate", evaluate)
     monkeypatch.setattr(parts, "load_images", lambda *_, **__: None)
-    measure = scales.Zoo(scales.SCALES["smoke"], "cifar10", None).downstream()
+    measure = Zoo(scales.SCALES["smoke"], "cifar10", None).downstream()
     measures.FUNCTIONS[measure.name](None, None, {"data": {}}, **dict(measure.options))
     assert taken == [{"attacked": 10, "steps": 20, "radii": ()}]
 

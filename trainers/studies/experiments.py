@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from trainers.studies import defences
 from trainers.studies.cells import Cell
-from trainers.studies.scales import OBJECTIVES, PARTS
+from trainers.studies.zoo import OBJECTIVES, PARTS
 
 
 class Experiment(NamedTuple):
@@ -16,11 +16,11 @@ class Experiment(NamedTuple):
 
     Attributes:
         title: what it shows.
-        cells: `scales.Zoo` -> list of `Cell`; empty when the models are not images'.
+        cells: `zoo.Zoo` -> list of `Cell`; empty when the models are not images'.
         datasets: those of the paper that users can bring, for --scale=paper.
         here: those taken at the other scales.
-        make: (`scales.Zoo`, store) -> None: makes what is no cell.
-        then: (`scales.Zoo`, `study.Findings` of the cells) -> further cells, which depend on what
+        make: (`zoo.Zoo`, store) -> None: makes what is no cell.
+        then: (`zoo.Zoo`, `study.Findings` of the cells) -> further cells, which depend on what
             was found.
     """
 

@@ -8,8 +8,8 @@ from seatbelt_tf.figures import charts
 from trainers.studies import cells
 from trainers.studies import defences as trial
 from trainers.studies.reports import common
-from trainers.studies.scales import OBJECTIVES
 from trainers.studies.study import Report, interval, number, words
+from trainers.studies.zoo import OBJECTIVES
 
 ERROR = "squared error / plain VAE's"
 CERTIFIED_RADII = (0.1, 0.5, 1.0)

@@ -5,8 +5,8 @@ import numpy as np
 from seatbelt_tf import figures
 from seatbelt_tf.figures import charts
 from trainers.studies.reports import common
-from trainers.studies.scales import OBJECTIVES, PARTS
 from trainers.studies.study import Report, interval, number, words
+from trainers.studies.zoo import OBJECTIVES, PARTS
 
 
 def single_layer(zoo, findings):
