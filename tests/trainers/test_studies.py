@@ -10,7 +10,7 @@ from programs import assert_refused, run_program
 
 from seatbelt_tf import runs
 from seatbelt_tf.evaluation import downstream
-from trainers.evaluation import parts
+from trainers import splits
 from trainers.studies import cells, experiments, measures, scales, study
 from trainers.studies import defences as trial
 from trainers.studies.reports import claims, defences, sweeps
@@ -279,7 +279,7 @@ def test_classifiers_are_trained_for_as_long_as_the_scale_says(monkeypatch):
         return downstream.Downstream(nothing, nothing, None, None, None)
 
     monkeypatch.setattr(downstream, "evaluate", evaluate)
-    monkeypatch.setattr(parts, "load_images", lambda *_, **__: None)
+    monkeypatch.setattr(splits, "first", lambda *_, **__: None)
     measure = Zoo(scales.SCALES["smoke"], "cifar10", None).downstream()
     measures.FUNCTIONS[measure.name](None, None, {"data": {}}, **dict(measure.options))
     assert taken == [{"attacked": 10, "steps": 20, "radii": ()}]
