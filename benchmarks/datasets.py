@@ -1,11 +1,12 @@
-"""Measures the pipeline of every dataset: speed, first batch, pixel range, order, splits.
+"""Measures the pipeline of every dataset: speed, share of a step, pixel range, order, splits.
 
     python -m benchmarks.datasets --cifar10=DATA_DIR --json=results/datasets.json
 
 DATA_DIR is a TFDS data directory with cifar10. What cannot be had without a download is measured
 on stand-ins: CIFAR-10 photographs or sprites written as TFDS writes that dataset, same image size,
 encoding and features, fewer images. Every measurement is a process of its own: `first_batch_s`
-includes no import of TensorFlow, but opening and, the first time, decoding.
+includes no import of TensorFlow, but opening and, the first time, decoding. The step that input is
+compared with is that of the dataset's model of four layers, on one batch that is there already.
 """
 
 import argparse
@@ -22,12 +23,14 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from seatbelt_tf import datasets, figures, runs
+from seatbelt_tf import datasets, figures, presets, runs
+from trainers import program, recipes
 
 STAND_INS = ("celeb_a", "svhn_cropped", "dsprites", "chairs", "faces3d")
 WORK = pathlib.Path("runs/datasets")
 COUNT, PHOTOGRAPHS = 6_000, 400
 BATCH, SECONDS = 64, 3.0
+STEPS = 20
 
 
 def main():
@@ -36,7 +39,7 @@ def main():
     parser.add_argument("--json", default="results/datasets.json", help="where to write")
     parser.add_argument("--one", help="measure this dataset alone and print it")
     arguments = parser.parse_args()
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    program.import_tensorflow()
     folder = WORK / "photographs"
     if arguments.one:
         print(json.dumps(_measure(arguments.one, _data_dir(arguments.one, arguments.cifar10))))
@@ -67,6 +70,25 @@ def main():
         "white_share_of_sprites": _white_shares(),
     }
     runs.write_json(arguments.json, report)
+    with runs.replacing(pathlib.Path(arguments.json).with_suffix(".md")) as path:
+        path.write_text(_table(report), encoding="utf-8")
+
+
+def _table(report):
+    """The speeds in Markdown."""
+    lines = [
+        f"Written by `{report['command']}` on {report['machine']}, load {report['load_average']}: "
+        f"batches of {BATCH}, cached.",
+        "",
+        "| dataset | input, images/s | training step, images/s | input time / step time |",
+        "|---|---:|---:|---:|",
+    ]
+    for name, row in report["datasets"].items():
+        label = f"{name} (stand-in)" if row["stand_in"] else name
+        rate = row["training_images_per_s"]
+        steps = f"{rate:,} | {rate / row['images_per_s']:.3f}" if rate else "— | —"
+        lines.append(f"| {label} | {row['images_per_s']:,} | {steps} |")
+    return "\n".join(lines) + "\n"
 
 
 def _data_dir(name, cifar10):
@@ -94,6 +116,7 @@ def _measure(name, data_dir):
     _draw(name, sheet)
     return {
         "shape": sheet.shape[1:],
+        "training_images_per_s": _training_rate(name, sheet) if sheet.ndim == 4 else None,
         "splits": dict(datasets.info(name, data_dir).splits),
         "images_per_s": round(images / seconds),
         "first_batch_s": round(first, 3),
@@ -103,6 +126,27 @@ def _measure(name, data_dir):
         "test_images_seen_in_training": len(splits["test"] & splits["train"]),
         "validation_images_seen_in_training": len(splits["validation"] & splits["train"]),
     }
+
+
+def _training_rate(name, images):
+    """Images a second of training steps on one batch, by the dataset's model of four layers."""
+    import keras
+    import tensorflow as tf
+
+    from seatbelt_tf import SeatbeltVAE
+
+    sizes = presets.preset_sizes(recipes.sizes_of(name, images.shape[-1]), 4)
+    model = SeatbeltVAE(images.shape[1:], sizes.latent_dims, beta=6.0)
+    model.compile(optimizer=keras.optimizers.Adam(1e-3))
+    model.optimizer.build(model.trainable_variables)
+    step = tf.function(lambda batch: model.train_step((batch,))["loss"], autograph=False)
+    images = tf.constant(images)
+    step(images)
+    start = time.perf_counter()
+    for _ in range(STEPS):
+        loss = step(images)
+    loss.numpy()
+    return round(STEPS * len(images) / (time.perf_counter() - start))
 
 
 def _draw(name, batch):
