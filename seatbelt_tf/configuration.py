@@ -19,15 +19,15 @@ def check(config):
             raise checks.invalid(field, f"a {kind.__name__}", type(config[field]).__name__)
     model, data, training = (config.get(name, {}) for name in ("model", "data", "training"))
     _known("model", model, (*presets.MODEL_OPTIONS, "dtype", "name"))
-    for field in ("image_shape", "latent_dims"):
-        if field not in model:
-            raise checks.invalid("model", f"a JSON object with {field}", sorted(model))
     presets.check_model_options(model)
     checks.one_of("dtype", model.get("dtype", DTYPES[0]), DTYPES)
     for name, value, table in (("data", data, _DATA), ("training", training, _TRAINING)):
         _known(name, value, tuple(table))
         for field in value:
             table[field](field, value[field])
+    for field in ("image_shape", "latent_dims"):
+        if field not in model:
+            raise checks.invalid("model", f"a JSON object with {field}", sorted(model))
 
 
 def can_be_served(config):

@@ -16,6 +16,8 @@ PROGRAMS = {
     "prepare": "trainers",
     "saved_model": "export",
 }
+# The least that config.json says of a model.
+SMALLEST = {"image_shape": [32, 32, 1], "latent_dims": [2]}
 SMALL = ("--latent_dims=4,3", "--batch_size=16", "--steps=20", "--run=run")
 
 

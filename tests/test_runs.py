@@ -9,6 +9,7 @@ import h5py
 import hostile
 import numpy as np
 import pytest
+from programs import SMALLEST
 
 from seatbelt_tf import runs
 
@@ -40,11 +41,11 @@ def test_metrics_are_cut_after_a_step_and_a_torn_last_row_is_dropped(tmp_path):
 
 def test_overwriting_replaces_a_runs_files_and_leaves_the_users(tmp_path):
     run = runs.Run(tmp_path / "run")
-    run.create({"model": {}})
+    run.create({"model": SMALLEST})
     run.append_metrics({"step": 1})
     (run.path / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="--overwrite"):
-        run.create({"model": {}})
+        run.create({"model": SMALLEST})
     run.create({"model": {"beta": 2}}, overwrite=True)
     assert {path.name for path in run.path.iterdir()} == {"config.json", "notes.txt"}
 
@@ -71,7 +72,7 @@ def test_damaged_configurations_are_named(text, tmp_path):
 def test_an_untrained_run_has_no_model_to_load(tmp_path):
     run = runs.Run(tmp_path)
     run.check_new()
-    run.create({"model": {}})
+    run.create({"model": SMALLEST})
     with pytest.raises(ValueError, match="--resume"):
         run.load_model()
     with pytest.raises(ValueError, match="--resume"):

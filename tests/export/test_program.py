@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from google.protobuf import text_format
-from programs import assert_refused, run_program
+from programs import SMALLEST, assert_refused, run_program
 from serving import encode_image, make_run
 
 from export import cpp_loader, exporter, image_bytes, model_card, warmup
@@ -46,9 +46,9 @@ BAD = {
 
 @pytest.mark.parametrize("arguments", BAD)
 def test_bad_input_is_one_line_and_status_2_without_tensorflow(arguments, exported, tmp_path):
-    runs.Run(tmp_path / "untrained").create({"model": {}})
+    runs.Run(tmp_path / "untrained").create({"model": SMALLEST})
     chained = runs.Run(tmp_path / "chained")
-    chained.create({"model": {"defences": {"mcmc": {}}}})
+    chained.create({"model": {**SMALLEST, "defences": {"mcmc": {}}}})
     chained.model_file.touch()
     arguments, message = arguments.format(run=exported.run.path).split(), BAD[arguments]
     result = run_program(
