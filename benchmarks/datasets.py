@@ -23,6 +23,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from benchmarks.models import compiled_model
 from seatbelt_tf import datasets, figures, presets, runs
 from trainers import program, recipes
 
@@ -130,15 +131,10 @@ def _measure(name, data_dir):
 
 def _training_rate(name, images):
     """Images a second of training steps on one batch, by the dataset's model of four layers."""
-    import keras
     import tensorflow as tf
 
-    from seatbelt_tf import SeatbeltVAE
-
     sizes = presets.preset_sizes(recipes.sizes_of(name, images.shape[-1]), 4)
-    model = SeatbeltVAE(images.shape[1:], sizes.latent_dims, beta=6.0)
-    model.compile(optimizer=keras.optimizers.Adam(1e-3))
-    model.optimizer.build(model.trainable_variables)
+    model = compiled_model(images.shape[1:], sizes.latent_dims)
     step = tf.function(lambda batch: model.train_step((batch,))["loss"], autograph=False)
     images = tf.constant(images)
     step(images)

@@ -18,6 +18,8 @@ import shutil
 
 import numpy as np
 
+from benchmarks.models import compiled_model
+from benchmarks.operations import step_flops
 from seatbelt_tf import presets
 from trainers import program, provenance
 
@@ -59,18 +61,13 @@ def export(function, *arguments):
 def main():
     arguments = parse_arguments()
     program.import_tensorflow()
-    import keras
     import tensorflow as tf
 
-    from benchmarks.operations import step_flops
-    from seatbelt_tf import SeatbeltVAE
     from seatbelt_tf.attacks.problem import Problem
 
     dims = presets.preset_sizes(PRESETS[arguments.channels], arguments.layers).latent_dims
     shape = (arguments.size, arguments.size, arguments.channels)
-    model = SeatbeltVAE(image_shape=shape, latent_dims=dims, beta=6.0)
-    model.compile(optimizer=keras.optimizers.Adam(1e-3))
-    model.optimizer.build(model.trainable_variables)
+    model = compiled_model(shape, dims)
     generator = np.random.default_rng(0)
     images, targets = (
         tf.constant(generator.uniform(-1, 1, (arguments.batch_size, *shape)), tf.float32)

@@ -7,15 +7,13 @@ each seed. Runs are kept under runs/precision and reused when the program is sta
 """
 
 import argparse
-import json
 import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 from scipy import stats
 
+from benchmarks.trainings import scores
 from seatbelt_tf import runs
 from trainers import program, provenance
 
@@ -48,18 +46,15 @@ def main():
 def train(precision, seed, steps):
     """One training: dict of its precision, seed and `MEASURES`."""
     run = runs.Run(pathlib.Path(f"runs/precision/{precision}_seed{seed}_{steps}"))
-    scores = run.evaluation / "test.json"
-    if not scores.exists():
-        command = [sys.executable, "-m", "trainers.train", "--preset=fast", "--layers=4"]
-        command += [f"--seed={seed}", f"--steps={steps}", f"--run={run.path}", FLAGS[precision]]
-        subprocess.run([*command, "--overwrite"], check=True)
+    options = "--preset=fast", "--layers=4", f"--seed={seed}", f"--steps={steps}"
+    found = scores(run, *options, FLAGS[precision])
     # The first report waited for the step to be traced.
     rates = run.read_metrics()["images_per_second"][1:]
     return {
         "precision": precision,
         "seed": seed,
         "images_per_second": float(np.median(rates)),
-        **json.loads(scores.read_text()),
+        **found,
     }
 
 

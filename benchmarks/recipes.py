@@ -7,13 +7,11 @@ when the program is started again. Writes test log p(x | z) and ELBO.
 """
 
 import argparse
-import json
 import os
 import pathlib
 import platform
-import subprocess
-import sys
 
+from benchmarks.trainings import scores, scores_file
 from seatbelt_tf import runs
 
 IMAGES = 384_000
@@ -36,12 +34,14 @@ def main():
     arguments = parser.parse_args()
     for recipe in arguments.recipes:
         for model in arguments.models:
-            _train(recipe, model)
+            batch_size = 1024 if recipe == "paper" else 64
+            steps = f"--steps={IMAGES // batch_size}"
+            scores(_run(recipe, model), steps, *RECIPES[recipe], *MODELS[model])
     cells = [
-        {"recipe": recipe, "model": model, **json.loads(_result(recipe, model).read_text())}
+        {"recipe": recipe, "model": model, **scores(_run(recipe, model))}
         for recipe in RECIPES
         for model in MODELS
-        if _result(recipe, model).exists()
+        if scores_file(_run(recipe, model)).exists()
     ]
     results = {
         "images": IMAGES,
@@ -71,27 +71,9 @@ def _table(cells):
     return "\n".join(lines)
 
 
-def _directory(recipe, model):
+def _run(recipe, model):
     name = f"{model}_{recipe}".replace(" ", "_").replace(",", "").replace("=", "")
-    return pathlib.Path("runs/recipes") / name
-
-
-def _result(recipe, model):
-    return _directory(recipe, model) / "result.json"
-
-
-def _train(recipe, model):
-    if _result(recipe, model).exists():
-        return
-    run = runs.Run(_directory(recipe, model))
-    batch_size = 1024 if recipe == "paper" else 64
-    options = [f"--steps={IMAGES // batch_size}", *RECIPES[recipe], *MODELS[model]]
-    state = "--resume" if run.config_file.exists() else "--overwrite"
-    subprocess.run(
-        [sys.executable, "-m", "trainers.train", f"--run={run.path}", state, *options], check=True
-    )
-    scores = json.loads((run.evaluation / "test.json").read_text())
-    runs.write_json(_result(recipe, model), scores)
+    return runs.Run(pathlib.Path("runs/recipes") / name)
 
 
 if __name__ == "__main__":

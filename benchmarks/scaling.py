@@ -22,6 +22,7 @@ import time
 
 from ray.cluster_utils import Cluster
 
+from benchmarks.models import compiled_model
 from benchmarks.processes import in_fresh_process, peak_bytes
 from seatbelt_tf import presets, runs
 from trainers import program, provenance
@@ -55,16 +56,11 @@ def parse_arguments():
 def measure(batch_size, layers, dtype, channels=1):
     """One cell, in a process of its own: dict of images a second, peak bytes and the first loss."""
     program.import_tensorflow()
-    import keras
     import tensorflow as tf
-
-    from seatbelt_tf import SeatbeltVAE
 
     shape = (64, 64, channels)
     dims = presets.preset_sizes(SIZES[channels], layers).latent_dims
-    model = SeatbeltVAE(image_shape=shape, latent_dims=dims, beta=6.0, dtype=dtype)
-    model.compile(optimizer=keras.optimizers.Adam(1e-3))
-    model.optimizer.build(model.trainable_variables)
+    model = compiled_model(shape, dims, dtype)
     images = tf.random.stateless_uniform((batch_size, *shape), (1, 2), -1, 1)
     before = peak_bytes()
 

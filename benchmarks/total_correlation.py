@@ -34,6 +34,9 @@ PLAIN_ARRAYS = 6
 PLAIN_BYTES = 8e9
 TURNS = 5
 LONG_SECONDS = 10.0
+HEADING = """\
+| d | M | blocked, s | blocked, MB | plain, s | plain, MB | time blocked/plain |
+|---|---|---|---|---|---|---|"""
 
 
 def positive(text):
@@ -160,7 +163,7 @@ def measure_seconds(variants, rows, units, threads):
 
 def compare(arguments):
     """A row for every M and d: seconds and bytes of both forms, or why one was not measured."""
-    print(f"{'M':>6}{'d':>4}{'blocked':>18}{'plain':>20}{'time blocked/plain':>20}")
+    print(HEADING)
     rows = []
     for units in arguments.units:
         expected = 0.0
@@ -173,7 +176,7 @@ def compare(arguments):
                 measure_row(row, expected, arguments.threads)
                 # Time grows with M².
                 expected = 4 * row["blocked_seconds"]
-            print_row(row)
+            print(line(row), flush=True)
     return rows
 
 
@@ -197,36 +200,28 @@ def measure_row(row, expected, threads):
         row["time_ratio"] = row["blocked_seconds"] / row["plain_seconds"]
 
 
-def print_row(row):
-    cells = [
-        f"{row[f'{form}_seconds']:.3f} s {row[f'{form}_bytes'] / 1e6:,.0f} MB"
-        if f"{form}_seconds" in row
-        else ""
-        for form in ("blocked", "plain")
-    ]
-    ratio = f"{row['time_ratio']:.2f}" if "time_ratio" in row else row.get("note", "")
-    print(f"{row['rows']:6}{row['units']:4}{cells[0]:>18}{cells[1]:>20}{ratio:>20}", flush=True)
-
-
 def table(report):
     """The rows of a report in Markdown."""
     lines = [
         f"Written by `python -m benchmarks.total_correlation`, {report['arguments']['threads']} "
         f"threads, load {report['load'][0]:.1f} at the start: the value and its gradient.",
         "",
-        "| d | M | blocked, s | blocked, MB | plain, s | plain, MB | time blocked/plain |",
-        "|---|---|---|---|---|---|---|",
+        HEADING,
+        *map(line, report["rows"]),
     ]
-    for row in report["rows"]:
-        cells = [
-            f"{row[f'{form}_seconds']:.3f} | {row[f'{form}_bytes'] / 1e6:,.0f}"
-            if f"{form}_seconds" in row
-            else " | "
-            for form in ("blocked", "plain")
-        ]
-        ratio = f"{row['time_ratio']:.2f}" if "time_ratio" in row else row.get("note", "")
-        lines.append(f"| {row['units']} | {row['rows']:,} | {' | '.join(cells)} | {ratio} |")
     return "\n".join(lines) + "\n"
+
+
+def line(row):
+    """A row of the table."""
+    cells = [
+        f"{row[f'{form}_seconds']:.3f} | {row[f'{form}_bytes'] / 1e6:,.0f}"
+        if f"{form}_seconds" in row
+        else " | "
+        for form in ("blocked", "plain")
+    ]
+    ratio = f"{row['time_ratio']:.2f}" if "time_ratio" in row else row.get("note", "")
+    return f"| {row['units']} | {row['rows']:,} | {' | '.join(cells)} | {ratio} |"
 
 
 def sweep(arguments):

@@ -23,6 +23,7 @@ import time
 
 import numpy as np
 
+from benchmarks.models import compiled_model
 from benchmarks.operations import step_flops
 from trainers import program
 
@@ -90,15 +91,8 @@ def network_sizes(arguments):
 
 def make_model(arguments, precision):
     """Our compiled model."""
-    import keras
-
-    from seatbelt_tf import SeatbeltVAE
-
     shape, _, dims, _ = network_sizes(arguments)
-    model = SeatbeltVAE(image_shape=shape, latent_dims=dims, beta=6.0, dtype=precision)
-    model.compile(optimizer=keras.optimizers.Adam(1e-3))
-    model.optimizer.build(model.trainable_variables)
-    return model
+    return compiled_model(shape, dims, precision)
 
 
 def make_our_step(model, images):
