@@ -8,12 +8,11 @@ the target's reconstruction that was closed. Intervals: 95 %, bootstrap over pai
 """
 
 import argparse
-import pathlib
 import time
 
 import numpy as np
 
-from benchmarks import attack
+from benchmarks import attack, results
 from seatbelt_tf import presets, runs
 from trainers import program
 
@@ -70,10 +69,9 @@ def main():
         "attacks": len(weights),
         "fresh_draws": FRESH_DRAWS,
     }
-    runs.write_json(arguments.results, {**settings, "cells": cells})
     table = _table(cells)
-    with runs.replacing(pathlib.Path(arguments.results).with_suffix(".md")) as path:
-        path.write_text(f"Written by `{settings['command']}`.\n\n{table}\n", encoding="utf-8")
+    text = f"Written by `{settings['command']}`.\n\n{table}\n"
+    results.write(arguments.results, {**settings, "cells": cells}, text)
     print(table)
 
 

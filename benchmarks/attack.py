@@ -20,6 +20,7 @@ import time
 
 import numpy as np
 
+from benchmarks import results
 from benchmarks.processes import in_fresh_process, peak_bytes
 from seatbelt_tf import presets, runs, storage
 from trainers import program
@@ -68,9 +69,7 @@ def main():
             new = [{**cell, "command": command} for cell in found]
             keys = [_key(cell) for cell in new]
             cells = [cell for cell in cells if _key(cell) not in keys] + new
-            runs.write_json(path, {"cells": cells})
-            with runs.replacing(path.with_suffix(".md")) as table:
-                table.write_text(_table(cells), encoding="utf-8")
+            results.write(path, {"cells": cells}, _table(cells))
     print(_table(cells))
 
 

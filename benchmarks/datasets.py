@@ -23,6 +23,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from benchmarks import results
 from benchmarks.models import compiled_model
 from seatbelt_tf import datasets, figures, presets, runs
 from trainers import program, recipes
@@ -48,7 +49,7 @@ def main():
     for name in STAND_INS:
         _write_stand_in(name, arguments.cifar10)
     _write_photographs(folder, arguments.cifar10)
-    results = {}
+    rows = {}
     for name in (*datasets.names(), f"folder:{folder}"):
         for _ in ("decoding", "cached"):
             done = subprocess.run(
@@ -58,21 +59,19 @@ def main():
             )  # fmt: skip
             row = json.loads(done.stdout)
             label = name.partition(":")[0]
-            first = results.get(label, row)["first_batch_s"]
-            results[label] = {**row, "first_batch_s": first, "again_s": row["first_batch_s"]}
-        results[label]["stand_in"] = name in STAND_INS
-        print(label, results[label], flush=True)
+            first = rows.get(label, row)["first_batch_s"]
+            rows[label] = {**row, "first_batch_s": first, "again_s": row["first_batch_s"]}
+        rows[label]["stand_in"] = name in STAND_INS
+        print(label, rows[label], flush=True)
     report = {
         "command": "python -m benchmarks.datasets --cifar10=DATA_DIR --json=results/datasets.json",
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
         "load_average": round(os.getloadavg()[0], 1),
         "batch_size": BATCH,
-        "datasets": results,
+        "datasets": rows,
         "white_share_of_sprites": _white_shares(),
     }
-    runs.write_json(arguments.json, report)
-    with runs.replacing(pathlib.Path(arguments.json).with_suffix(".md")) as path:
-        path.write_text(_table(report), encoding="utf-8")
+    results.write(arguments.json, report, _table(report))
 
 
 def _table(report):

@@ -7,9 +7,7 @@ all of them alike; the median over the rounds of each one's ratio to the plain m
 round is reported. Models are not trained: a step takes as long whatever the weights.
 """
 
-import argparse
 import datetime
-import json
 import platform
 import statistics
 import sys
@@ -17,6 +15,9 @@ import time
 
 import numpy as np
 
+from benchmarks import command_line
+from benchmarks.command_line import positive
+from seatbelt_tf import runs
 from trainers import program
 
 SETTINGS = {
@@ -36,19 +37,11 @@ SETTINGS = {
 
 def parse_arguments():
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.defences",
-        description=__doc__.split("\n")[0],
-        allow_abbrev=False,
-    )
-    parser.add_argument("--batch_size", type=int, default=64, help="images a step (64)")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each (5)")
+    parser = command_line.parser("defences", __doc__)
+    parser.add_argument("--batch_size", type=positive, default=64, help="images a step (64)")
+    parser.add_argument("--rounds", type=positive, default=5, help="turns of each (5)")
     parser.add_argument("--json", metavar="PATH", help="also write the figures there")
-    arguments = parser.parse_args()
-    for name in ("batch_size", "rounds"):
-        if getattr(arguments, name) < 1:
-            parser.error(f"argument --{name}: expected a positive integer")
-    return arguments
+    return parser.parse_args()
 
 
 def steps(defences, images):
@@ -119,9 +112,7 @@ def main():
                 for name, row in rows.items()
             },
         }
-        with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump(report, file, indent=2)
-            file.write("\n")
+        runs.write_json(arguments.json, report)
 
 
 if __name__ == "__main__":

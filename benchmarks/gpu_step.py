@@ -11,13 +11,13 @@ attack on all layers with its gradient by the images. XLA drops the step's asser
 first results are stored too, and the timer refuses to report programs that compute something else.
 """
 
-import argparse
 import json
 import pathlib
 import shutil
 
 import numpy as np
 
+from benchmarks import command_line
 from benchmarks.models import compiled_model
 from benchmarks.operations import step_flops
 from seatbelt_tf import presets
@@ -27,11 +27,7 @@ PRESETS = {1: "dsprites", 3: "celeb_a"}
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.gpu_step",
-        description=__doc__.split("\n")[0],
-        allow_abbrev=False,
-    )
+    parser = command_line.parser("gpu_step", __doc__)
     parser.add_argument("--directory", required=True, help="written to")
     parser.add_argument("--batch_size", type=int, default=256, help="images (256)")
     parser.add_argument("--layers", type=int, choices=range(1, 6), default=4, help="L (4)")

@@ -13,9 +13,11 @@ import pathlib
 import numpy as np
 from scipy import stats
 
+from benchmarks import results
 from benchmarks.trainings import scores
 from seatbelt_tf import runs
-from trainers import program, provenance
+from trainers import provenance
+from trainers.studies.tables import words
 
 FLAGS = {"float32": "--nomixed_precision", "mixed_bfloat16": "--mixed_precision"}
 MEASURES = ("images_per_second", "log_likelihood", "elbo")
@@ -38,9 +40,7 @@ def main():
     }
     print(table(figures))
     if arguments.json:
-        runs.write_json(arguments.json, figures)
-        with runs.replacing(pathlib.Path(arguments.json).with_suffix(".md")) as path:
-            path.write_text(table(figures), encoding="utf-8")
+        results.write(arguments.json, figures, table(figures))
 
 
 def train(precision, seed, steps):
@@ -60,9 +60,6 @@ def train(precision, seed, steps):
 
 def table(figures):
     """The figures in Markdown."""
-    program.import_tensorflow()
-    from trainers.studies.study import words
-
     values = {
         precision: np.array(
             [

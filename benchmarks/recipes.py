@@ -11,6 +11,7 @@ import os
 import pathlib
 import platform
 
+from benchmarks import results
 from benchmarks.trainings import scores, scores_file
 from seatbelt_tf import runs
 
@@ -43,21 +44,19 @@ def main():
         for model in MODELS
         if scores_file(_run(recipe, model)).exists()
     ]
-    results = {
+    figures = {
         "images": IMAGES,
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
         "command": "python -m benchmarks.recipes",
         "cells": cells,
     }
-    runs.write_json(arguments.results, results)
     table = _table(cells)
-    with runs.replacing(pathlib.Path(arguments.results).with_suffix(".md")) as path:
-        path.write_text(
-            f"Written by `{results['command']}`: sprites, {IMAGES:,} training images each, "
-            f"{results['machine']}. Test log p(x | z) and ELBO in nats; the best possible "
-            f"log p(x | z) is 5,667.\n\n{table}\n",
-            encoding="utf-8",
-        )
+    text = (
+        f"Written by `{figures['command']}`: sprites, {IMAGES:,} training images each, "
+        f"{figures['machine']}. Test log p(x | z) and ELBO in nats; the best possible "
+        f"log p(x | z) is 5,667.\n\n{table}\n"
+    )
+    results.write(arguments.results, figures, text)
     print(table)
 
 

@@ -9,7 +9,6 @@ own, above what it held with the model built and no step taken. The other parts 
 study by `trainers.reproduce` with two processes and on a Ray cluster of two nodes of this machine.
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -22,6 +21,7 @@ import time
 
 from ray.cluster_utils import Cluster
 
+from benchmarks import command_line, results
 from benchmarks.models import compiled_model
 from benchmarks.processes import in_fresh_process, peak_bytes
 from seatbelt_tf import presets, runs
@@ -39,11 +39,7 @@ IMAGES_A_TURN = 1024
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.scaling",
-        description=__doc__.split("\n")[0],
-        allow_abbrev=False,
-    )
+    parser = command_line.parser("scaling", __doc__)
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
     parser.add_argument("--layers", type=int, nargs="+", default=LAYERS, choices=LAYERS)
     parser.add_argument(
@@ -208,9 +204,7 @@ def main():
         }
     print(table(figures))
     if arguments.json:
-        runs.write_json(arguments.json, figures)
-        with runs.replacing(pathlib.Path(arguments.json).with_suffix(".md")) as path:
-            path.write_text(table(figures), encoding="utf-8")
+        results.write(arguments.json, figures, table(figures))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ by turns, one request at a time. Then fresh loader processes are timed at their 
 and without replaying the warm-up requests first.
 """
 
-import argparse
 import datetime
 import importlib.metadata
 import os
@@ -22,6 +21,7 @@ import time
 
 import numpy as np
 
+from benchmarks import command_line
 from seatbelt_tf import runs
 from trainers import program
 
@@ -30,11 +30,7 @@ SIGNATURES = ("encode", "reconstruct", "score", "sample")
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.serving",
-        description=__doc__.split("\n")[0],
-        allow_abbrev=False,
-    )
+    parser = command_line.parser("serving", __doc__)
     parser.add_argument("--run", help="run directory; without it an untrained model")
     parser.add_argument("--requests", type=int, default=200, help="by form, batch and signature")
     parser.add_argument("--processes", type=int, default=5, help="for the first requests")

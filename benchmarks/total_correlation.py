@@ -10,16 +10,16 @@ held after a warm-up with few rows. An evaluation that is expected to be long is
 its memory is measured.
 """
 
-import argparse
 import datetime
 import importlib.metadata
 import os
-import pathlib
 import platform
 import statistics
 import sys
 import time
 
+from benchmarks import command_line, results
+from benchmarks.command_line import positive
 from benchmarks.processes import in_fresh_process, peak_bytes
 from seatbelt_tf import runs
 from trainers import program
@@ -39,19 +39,8 @@ HEADING = """\
 |---|---|---|---|---|---|---|"""
 
 
-def positive(text):
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive integer, received {text}")
-    return value
-
-
 def parse_arguments():
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.total_correlation",
-        description=__doc__.split("\n")[0],
-        allow_abbrev=False,
-    )
+    parser = command_line.parser("total_correlation", __doc__)
     parser.add_argument("--sweep", action="store_true", help="times by block size instead")
     parser.add_argument(
         "--rows", type=positive, nargs="+", default=ROWS, help="values of M (512 to 32768)"
@@ -244,8 +233,7 @@ def sweep(arguments):
 def main():
     arguments = parse_arguments()
     if not sys.platform.startswith("linux"):
-        print("python -m benchmarks.total_correlation: needs Linux (ru_maxrss)", file=sys.stderr)
-        sys.exit(2)
+        program.fail("python -m benchmarks.total_correlation", "needs Linux (ru_maxrss)")
     load = os.getloadavg()
     result = sweep(arguments) if arguments.sweep else compare(arguments)
     if arguments.json:
@@ -259,10 +247,10 @@ def main():
             "versions": {"python": platform.python_version(), **versions},
             "sweep" if arguments.sweep else "rows": result,
         }
-        runs.write_json(arguments.json, report)
-        if not arguments.sweep:
-            with runs.replacing(pathlib.Path(arguments.json).with_suffix(".md")) as path:
-                path.write_text(table(report), encoding="utf-8")
+        if arguments.sweep:
+            runs.write_json(arguments.json, report)
+        else:
+            results.write(arguments.json, report, table(report))
 
 
 if __name__ == "__main__":

@@ -9,11 +9,9 @@ the same batch and threads, in one process, by turns. Before anything is timed, 
 same loss and gradients from the same weights and noise.
 """
 
-import argparse
 import datetime
 import importlib.metadata
 import importlib.util
-import json
 import math
 import os
 import platform
@@ -23,10 +21,14 @@ import time
 
 import numpy as np
 
+from benchmarks import command_line
+from benchmarks.command_line import positive
 from benchmarks.models import compiled_model
 from benchmarks.operations import step_flops
+from seatbelt_tf import storage
 from trainers import program
 
+PROGRAM = "python -m benchmarks.train_step"
 DATASETS = {1: "dsprites", 3: "celeb_a"}
 CHECK_IMAGES = 16
 CHECK_DRAWS = 5
@@ -48,11 +50,7 @@ TORCH_SETTINGS = {
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.train_step",
-        description=__doc__.split("\n")[0],
-        allow_abbrev=False,
-    )
+    parser = command_line.parser("train_step", __doc__)
     parser.add_argument("--batch_size", type=positive, default=1024, help="images a step (1024)")
     parser.add_argument("--layers", type=int, choices=range(1, 6), default=1, help="L (1)")
     parser.add_argument("--channels", type=int, choices=(1, 3), default=1, help="(1)")
@@ -71,13 +69,6 @@ def parse_arguments():
     if arguments.layers > 4 and arguments.channels == 3:
         parser.error("argument --layers: the paper's sizes for three channels have 4 layers")
     return arguments
-
-
-def positive(text):
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive integer, received {text}")
-    return value
 
 
 def network_sizes(arguments):
@@ -314,7 +305,7 @@ def print_table(summary):
 def main():
     arguments = parse_arguments()
     if importlib.util.find_spec("torch") is None:
-        sys.exit(fail("PyTorch is not installed: pip install .[benchmarks]"))
+        program.fail(PROGRAM, "PyTorch is not installed: pip install .[benchmarks]")
     program.import_tensorflow()
     import tensorflow as tf
     import torch
@@ -329,7 +320,8 @@ def main():
     images = np.where(is_bright, 1, -1).astype(np.float32)
     largest = difference(arguments, images)
     if not largest < TOLERANCE:
-        sys.exit(fail(f"loss or gradients differ by {largest:.1e} (relative); nothing was timed"))
+        message = f"loss or gradients differ by {largest:.1e} (relative); nothing was timed"
+        program.fail(PROGRAM, message)
     print(f"same loss and gradients: largest relative difference {largest:.1e}", flush=True)
 
     model = make_model(arguments, arguments.precision)
@@ -354,13 +346,7 @@ def main():
             "matrix_products_gflops": products,
             **summary,
         }
-        with open(arguments.json, "w") as file:
-            json.dump(report, file, indent=2)
-
-
-def fail(message):
-    print(f"python -m benchmarks.train_step: {message}", file=sys.stderr)
-    return 2
+        storage.write_json(arguments.json, report)
 
 
 if __name__ == "__main__":

@@ -45,5 +45,4 @@ def write(model_dir, model_name):
     }
     for name, text in texts.items():
         if not (model_dir / name).exists():
-            with runs.replacing(model_dir / name) as path:
-                path.write_text(text, encoding="utf-8")
+            runs.write_text(model_dir / name, text)

@@ -26,7 +26,7 @@ def requests(signatures, recipe):
     """
     shape = (recipe["image_size"], recipe["image_size"], recipe["channels"])
     black = tf.io.encode_png(np.zeros(shape, np.uint8)).numpy()
-    names = ("serving_default", *signatures)
+    signatures = {"serving_default": signatures[DEFAULT], **signatures}
     return [
         (
             name,
@@ -34,11 +34,11 @@ def requests(signatures, recipe):
                 key: [black] * rows
                 if spec.dtype == tf.string
                 else np.zeros((rows, *spec.shape[1:]), spec.dtype.as_numpy_dtype)
-                for key, spec in signatures[DEFAULT if name == names[0] else name].inputs.items()
+                for key, spec in signature.inputs.items()
             },
         )
         for rows in BATCH_SIZES
-        for name in names
+        for name, signature in signatures.items()
     ]
 
 

@@ -62,6 +62,37 @@ def check_images(values, image_shape, name="images"):
     return values
 
 
+def check_within(images, image_shape, bounds, name="images"):
+    """Images that an attack may start from, as a float32 array.
+
+    Args:
+        images: anything that converts to a (B, H, W, C) floating-point array.
+        image_shape: (H, W, C).
+        bounds: (lower, upper) of the pixels, both allowed.
+        name: what to call the images in a message.
+
+    Returns:
+        (B, H, W, C) float32.
+
+    Raises:
+        ValueError: a wrong shape or type, no images, pixels that are not within the bounds, or
+            bounds that nothing is within.
+    """
+    lower, upper = bounds
+    if not lower < upper:
+        raise checks.invalid("bounds", "(lower, upper) with lower < upper", repr(bounds))
+    values = np.asarray(images)
+    check_spec(tf.TensorShape(values.shape), tf.as_dtype(values.dtype), image_shape, name)
+    if not len(values):
+        raise checks.invalid(f"{name}.shape", "at least one image", values.shape)
+    values = values.astype(np.float32)
+    if not np.all(np.isfinite(values)) or values.min() < lower or values.max() > upper:
+        raise checks.invalid(
+            name, f"pixels within the bounds {bounds}", f"{values.min()} to {values.max()}"
+        )
+    return values
+
+
 def check_data(data, batch_size, image_shape, name):
     """What `fit` and `evaluate` are given, checked before the first step, a dataset's first batch.
 

@@ -29,9 +29,10 @@ from seatbelt_tf.storage import (
     replacing,
     unfinished,
     write_json,
+    write_text,
 )
 
-__all__ = ["Run", "claim", "read_json", "replacing", "unfinished", "write_json"]
+__all__ = ["Run", "claim", "read_json", "replacing", "unfinished", "write_json", "write_text"]
 
 FORMAT = 1
 CONTENTS = (
@@ -215,8 +216,7 @@ class Run:
         else:
             writer.writeheader()
         writer.writerow(row)
-        with replacing(self.metrics_file) as path:
-            path.write_text(text.getvalue(), encoding="utf-8")
+        write_text(self.metrics_file, text.getvalue())
 
     def read_metrics(self):
         """metrics.csv as a dict of column name to list of floats (NaN where empty).

@@ -63,11 +63,15 @@ def check_place(name, path):
         raise checks.invalid(name, wanted, repr(str(path)))
 
 
+def write_text(path, text):
+    """Writes a text file, aside and renamed."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def write_json(path, value):
     """Writes JSON-compatible data, aside and renamed; NaN is refused."""
-    with replacing(path) as temporary:
-        text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def read_json(path, max_bytes=MAX_JSON_BYTES):

@@ -4,7 +4,7 @@ import numpy as np
 
 from seatbelt_tf import figures, runs
 from seatbelt_tf.attacks import battery, paper_weights
-from seatbelt_tf.evaluation import distortion, intervals, robustness
+from seatbelt_tf.evaluation import distances, distortion, intervals, robustness
 from trainers import splits, terminal
 
 DRAWN_WEIGHTS = (2.0**-10, 1.0, 2.0**10)
@@ -82,12 +82,25 @@ def summarise(records, blending):
     }
     counts = battery.summarise(records)
     return {
-        **{name: interval(values) for name, values in measured.items() if len(values)},
+        **{name: _interval(values) for name, values in measured.items() if len(values)},
         **{name: value for name, value in counts.items() if not name.startswith("mean_")},
     }
 
 
-def interval(values):
+def distances_by_pair(model, records, targets):
+    """`evaluation.distances` of a battery's attacks, averaged over λ: dict of (P,).
+
+    Args:
+        model: the victim.
+        records: dict of arrays of the battery, P pairs × W λ.
+        targets: (P, H, W, C).
+    """
+    found = distances.distances(model, records["adversarial"], targets[records["pair"]])
+    pairs = (len(targets), -1)
+    return {name: values.reshape(pairs).mean(axis=1) for name, values in found._asdict().items()}
+
+
+def _interval(values):
     """Mean of independent values with its 95 % bootstrap interval, as a dict."""
     return dict(zip(("mean", "lower", "upper"), intervals.bootstrap_interval(values), strict=True))
 

@@ -100,9 +100,7 @@ def flatten(config):
         elif value is not None:
             settings[name] = value
 
-    for name, value in config["training"].items():
-        add(name, value)
-    for name, value in config["model"].items():
+    for name, value in {**config["training"], **config["model"]}.items():
         add(name, value)
     add("dataset", config["data"]["name"])
     return settings

@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 from absl import flags
 
-from seatbelt_tf import checks, datasets
-from trainers import common_flags, program, terminal
+from seatbelt_tf import checks, datasets, runs
+from trainers import common_flags, kept, program, provenance, terminal
+from trainers.studies import cells, executor, experiments, ray_executor, scales
+from trainers.studies.zoo import Zoo
 
 DESCRIPTION = """
 Repeats the paper's figures and tables: trains the models of a study, attacks and measures them, and
@@ -58,13 +60,12 @@ flags.DEFINE_bool("finished", False, "Compute nothing; write what can be from wh
 # a second (models of the comparison on sprites; a second worker all but doubles what is done).
 IMAGES_PER_SECOND, EVALUATIONS_PER_SECOND = 700, 700
 OTHER_MEASURE_SECONDS = {"clean": 15, "downstream": 150}
+# A model of the Swiss roll.
+FILE_SECONDS = 15
 
 
 def main():
     """Makes what is missing and writes the reports."""
-    from trainers.studies import experiments, scales
-    from trainers.studies.zoo import Zoo
-
     if FLAGS.list:
         for name, experiment in experiments.EXPERIMENTS.items():
             print(f"{name:12}{experiment.title}")
@@ -77,8 +78,6 @@ def main():
         checks.one_of("experiment", name, experiments.EXPERIMENTS)
     _workers()
     if FLAGS.executor == "ray":
-        from trainers.studies import ray_executor
-
         checks.finite_number("ray_cpus", FLAGS.ray_cpus, above=0)
         checks.finite_number("ray_gpus", FLAGS.ray_gpus, minimum=0)
         ray_executor.check(FLAGS.ray_address)
@@ -153,8 +152,6 @@ def _reproduce(studies):
 
 def _plan(studies):
     """Says what is missing: -> cells with work left, one a model."""
-    from trainers.studies import cells
-
     everything = {}
     for study in studies:
         wanted = cells.merged(study.cells)
@@ -168,11 +165,16 @@ def _plan(studies):
 def _say(study, total, left):
     """What a study would take: the dict of cells to what `cells.missing` says of them."""
     seconds = {cell: _seconds(cell.model, *work) for cell, work in left.items()}
+    files = study.experiment.files(study.zoo, FLAGS.store)
+    missing = [path for path in files if not path.exists()]
+    duration = sum(seconds.values()) + FILE_SECONDS * len(missing)
     print(
-        f"{study.name} on {study.zoo.dataset}, {FLAGS.scale}: {total} models, {len(left)} with "
-        f"work left, about {_duration(sum(seconds.values()))}"
+        f"{study.name} on {study.zoo.dataset}, {FLAGS.scale}: {total + len(files)} models, "
+        f"{len(left) + len(missing)} with work left, about {_duration(duration)}"
     )
     if FLAGS.dry_run:
+        for path in missing:
+            print(f"  {path.parent.name}-{path.stem}: train")
         for cell, (is_untrained, measures) in left.items():
             kinds = [measure.name for measure in measures]
             work = ", ".join((["train"] if is_untrained else []) + kinds)
@@ -183,8 +185,6 @@ def _make(left, done=None):
     """Makes cells, saying how far it is; `done`, if any, is called with each."""
     if FLAGS.dry_run or FLAGS.finished or not left:
         return
-    from trainers.studies import executor, ray_executor
-
     print(f"what trainings say: {FLAGS.store}/logs")
     progress = terminal.Progress(len(left), 0, None, "model")
     numbers = itertools.count(1)
@@ -212,23 +212,22 @@ def _workers():
 
 def _findings(wanted):
     program.import_tensorflow()
-    from trainers.studies import cells, study
+    from trainers.studies import study
 
     return study.Findings(FLAGS.store, cells.merged(wanted))
 
 
 def _write(study):
     """Writes tables, figures and record from what is finished: -> whether anything is."""
-    from trainers import provenance
-
     terminal.say(f"writing {study.name} on {study.zoo.dataset}")
     findings = _findings(study.cells)
-    from trainers.studies import cells, overview, reports
+    from trainers.studies import overview, reports
     from trainers.studies import study as writing
 
     name, zoo, wanted = study.name, study.zoo, cells.merged(study.cells)
-    if study.experiment.make is not None and not FLAGS.finished:
-        study.experiment.make(zoo, FLAGS.store)
+    files = study.experiment.files(zoo, FLAGS.store)
+    for path in () if FLAGS.finished else runs.unfinished(files):
+        kept.keep(path, files[path])
     report = None
     if not (wanted and findings.is_empty):
         report = reports.REPORTS[name](zoo, findings)

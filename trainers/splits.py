@@ -29,7 +29,11 @@ def batches(config, split, **options):
 
 
 def first(data, split, count, *, with_labels=False):
-    """The first images of a split in the dataset's own order: (images, labels or None)."""
+    """The first images of a split in the dataset's own order.
+
+    Returns:
+        (images (N, H, W, C) float32 in [-1, 1], labels (N,) or (N, factors), or None).
+    """
     size = min(BATCH, count)
     found = batches(
         data,

@@ -4,7 +4,6 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from seatbelt_tf import checks, pixels
 from seatbelt_tf.attacks import scoring
@@ -253,27 +252,10 @@ def _better_neighbours(best, pair_ids, weights, problem):
     return np.array(rows, int), np.array(sources, int)
 
 
-def check_images(image_shape, images, bounds, name="images"):
-    """Images as a float32 array, or a ValueError: wrong shape or type, or not within the bounds."""
-    lower, upper = bounds
-    if not lower < upper:
-        raise checks.invalid("bounds", "(lower, upper) with lower < upper", repr(bounds))
-    values = np.asarray(images)
-    pixels.check_spec(tf.TensorShape(values.shape), tf.as_dtype(values.dtype), image_shape, name)
-    if not len(values):
-        raise checks.invalid(f"{name}.shape", "at least one image", values.shape)
-    values = values.astype(np.float32)
-    if not np.all(np.isfinite(values)) or values.min() < lower or values.max() > upper:
-        raise checks.invalid(
-            name, f"pixels within the bounds {bounds}", f"{values.min()} to {values.max()}"
-        )
-    return values
-
-
 def _check_arguments(victim, images, targets, weights, bounds):
     arrays = [
-        check_images(victim.image_shape, images, bounds),
-        check_images(victim.image_shape, targets, bounds, "targets"),
+        pixels.check_within(images, victim.image_shape, bounds),
+        pixels.check_within(targets, victim.image_shape, bounds, "targets"),
     ]
     weights = np.asarray(weights, np.float64)
     if len({len(arrays[0]), len(arrays[1]), *weights.shape}) != 1 or weights.ndim != 1:

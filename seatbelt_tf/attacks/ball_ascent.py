@@ -12,8 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from seatbelt_tf import ball, checks
-from seatbelt_tf.attacks.attack import check_images
+from seatbelt_tf import ball, checks, pixels
 from seatbelt_tf.attacks.compiled import Compiled
 from seatbelt_tf.batches import in_batches
 
@@ -72,7 +71,7 @@ def maximize_in_ball(
     chunk_size = checks.positive_integer("chunk_size", chunk_size)
     if np.ndim(images) != 4:
         raise checks.invalid("images.shape", "(B, H, W, C)", np.shape(images))
-    images = check_images(np.shape(images)[1:], images, bounds)
+    images = pixels.check_within(images, np.shape(images)[1:], bounds)
     radius = _radii(radius, len(images))
     search = Compiled(_search(function, bounds, steps))
     rng = np.random.default_rng(checks.seed("seed", seed))

@@ -11,9 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from seatbelt_tf import checks
+from seatbelt_tf import checks, pixels
 from seatbelt_tf.attacks import objectives, scoring
-from seatbelt_tf.attacks.attack import check_images
 from seatbelt_tf.attacks.ball_ascent import maximize_in_ball
 from seatbelt_tf.attacks.compiled import Compiled
 from seatbelt_tf.attacks.victim import latents
@@ -81,7 +80,7 @@ def maximum_damage(
     """
     checks.one_of("damage", damage, DAMAGES)
     checks.one_of("ancestors", ancestors, ("mean", "sample"))
-    images = check_images(victim.image_shape, images, bounds)
+    images = pixels.check_within(images, victim.image_shape, bounds)
     seed = checks.seed("seed", seed)
     noise = None if ancestors == "mean" else scoring.draw(victim, draws, seed + 1)
     end, measure = _measures(victim, damage, noise)

@@ -11,7 +11,7 @@ from programs import assert_refused, run_program
 from seatbelt_tf import runs
 from seatbelt_tf.evaluation import downstream
 from trainers import splits
-from trainers.studies import cells, experiments, measures, scales, study
+from trainers.studies import cells, experiments, measures, reports, scales, study, tables
 from trainers.studies import defences as trial
 from trainers.studies.reports import claims, defences, sweeps
 from trainers.studies.zoo import Zoo
@@ -70,6 +70,19 @@ def test_the_same_models_serve_several_experiments():
     assert len(merged) == len({cell.model for cell in merged})
 
 
+def test_every_experiment_has_a_report():
+    assert list(reports.REPORTS) == list(experiments.EXPERIMENTS)
+    assert [name for name, e in experiments.EXPERIMENTS.items() if e.then] == ["defences"]
+    assert [name for name, e in experiments.EXPERIMENTS.items() if e.files(ZOO, "x")] == [
+        "figureA7"
+    ]
+
+
+def test_the_plan_counts_models_that_are_no_cells(tmp_path):
+    plan = run_program("reproduce", "--experiment=figureA7", "--dry_run", directory=tmp_path)
+    assert "figureA7 on swiss_roll, cpu: 7 models, 7 with work left" in plan.stdout
+
+
 def test_an_interval_over_seeds_and_pairs_leaves_out_pairs_without_a_value():
     values = np.array([[1.0, np.nan, 3.0], [2.0, 5.0, 4.0]])
     mean, lower, upper = study.interval(values)
@@ -91,15 +104,17 @@ def test_an_interval_over_seeds_and_pairs_leaves_out_pairs_without_a_value():
     ],
 )
 def test_numbers_in_tables(value, digits, text):
-    assert study.number(value, digits) == text
+    assert tables.number(value, digits) == text
 
 
 def test_tables_are_written_as_csv_and_markdown(tmp_path):
-    rows = [{"model": "a|b", "β": 1.0}, {"model": "c", "β": 6.0}]
+    rows = [{"model": "a|b", "log p(x|z)": 1.0}, {"model": "c", "log p(x|z)": 6.0}]
     study.write(study.Report({"table": rows}, {}), tmp_path, {"command": "x"})
     with (tmp_path / "table.csv").open(encoding="utf-8", newline="") as file:
         assert [row["model"] for row in csv.DictReader(file)] == ["a|b", "c"]
-    assert "| a\\|b | 1.0 |" in (tmp_path / "table.md").read_text(encoding="utf-8")
+    head, rule, *body = (tmp_path / "table.md").read_text(encoding="utf-8").splitlines()
+    assert (head, rule) == ("| model | log p(x\\|z) |", "|---|---|")
+    assert body == ["| a\\|b | 1.0 |", "| c | 6.0 |"]
     assert json.loads((tmp_path / "record.json").read_text()) == {"command": "x"}
 
 

@@ -79,8 +79,7 @@ def write(directory, title, headline, facts, sections, provenance):
         "report.html": _html(directory, record, sections),
     }
     for name, text in texts.items():
-        with runs.replacing(directory / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        runs.write_text(directory / name, text)
     return ["report.json", *texts, *(f"{picture.name}.png" for picture in pictures)]
 
 

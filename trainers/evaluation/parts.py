@@ -16,7 +16,7 @@ from seatbelt_tf.evaluation import (
     noisy_log_likelihood,
     stddev_norms,
 )
-from trainers import kept, splits, terminal, training
+from trainers import batteries, kept, splits, terminal, training
 
 NOISY_IMAGES = 200
 TRAINING_IMAGES = 20_000
@@ -149,9 +149,6 @@ def battery_distances(subject, attacks, records):
     names = distances.Distances._fields
 
     def compute():
-        targets = attacks.targets[records["pair"]]
-        found = distances.distances(subject.model, records["adversarial"], targets)
-        pairs = (len(attacks.images), -1)
-        return {name: getattr(found, name).reshape(pairs).mean(axis=1) for name in names}
+        return batteries.distances_by_pair(subject.model, records, attacks.targets)
 
     return kept.once(subject.run, "distances", {"battery": attacks.path.name}, names, compute)

@@ -1,4 +1,7 @@
-"""What an evaluation says, in order: rows of numbers with their meaning, checks and pictures."""
+"""What an evaluation says, in order: rows of numbers with their meaning, checks and pictures.
+
+`found`, below, is what the function in `parts` that measures it returned.
+"""
 
 from typing import NamedTuple
 

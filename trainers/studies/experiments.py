@@ -6,7 +6,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from trainers.studies import defences
+from trainers.studies import defences, swiss_roll
 from trainers.studies.cells import Cell
 from trainers.studies.zoo import OBJECTIVES, PARTS
 
@@ -19,7 +19,8 @@ class Experiment(NamedTuple):
         cells: `zoo.Zoo` -> list of `Cell`; empty when the models are not images'.
         datasets: those of the paper that users can bring, for --scale=paper.
         here: those taken at the other scales.
-        make: (`zoo.Zoo`, store) -> None: makes what is no cell.
+        files: (`zoo.Zoo`, store) -> dict: the files of what is no cell, and functions without
+            arguments that return the arrays of each.
         then: (`zoo.Zoo`, `study.Findings` of the cells) -> further cells, which depend on what
             was found.
     """
@@ -28,15 +29,8 @@ class Experiment(NamedTuple):
     cells: Callable
     datasets: tuple = ("dsprites", "chairs", "faces3d")
     here: tuple = ("sprites",)
-    make: Callable | None = None
+    files: Callable = lambda *_: {}
     then: Callable | None = None
-
-
-def _swiss_roll(zoo, store):
-    # Keras takes seconds to load.
-    from trainers.studies import swiss_roll
-
-    swiss_roll.make(zoo, store)
 
 
 def _comparison(zoo):
@@ -58,9 +52,7 @@ def _comparison(zoo):
 
 
 def _panels(zoo):
-    beta = zoo.scale.beta
-    models = (zoo.single(1.0), zoo.single(beta), zoo.hierarchical(beta))
-    return [Cell(model, (zoo.attack(),)) for model in models]
+    return [Cell(model, (zoo.attack(),)) for model in zoo.single_and_seatbelt()]
 
 
 def _overlap(zoo):
@@ -81,20 +73,13 @@ def _widths(zoo, *measures):
     ]
 
 
-def _sweep(zoo, *measures):
-    return [
-        Cell(zoo.of(beta, layers), measures)
-        for layers in (1, zoo.scale.depth)
-        for beta in zoo.scale.betas
-    ]
+def _grid(zoo, depths, *measures):
+    return [Cell(zoo.of(beta, layers), measures) for layers in depths for beta in zoo.scale.betas]
 
 
-def _grid(zoo, *measures):
-    return [
-        Cell(zoo.of(beta, layers), measures)
-        for layers in zoo.scale.depths
-        for beta in zoo.scale.betas
-    ]
+def _ends(zoo):
+    """One layer, and as many as the main comparison has."""
+    return 1, zoo.scale.depth
 
 
 def _hearts(zoo):
@@ -102,20 +87,15 @@ def _hearts(zoo):
 
 
 def _layers(zoo):
-    return [
-        Cell(
-            zoo.of(beta, zoo.scale.depth),
-            (zoo.clean(), *(zoo.attack(layers=part) for part in PARTS)),
-        )
-        for beta in zoo.scale.betas
-    ]
+    attacks = (zoo.attack(layers=part) for part in PARTS)
+    return _grid(zoo, (zoo.scale.depth,), zoo.clean(), *attacks)
 
 
 def _downstream(zoo):
     return [
         Cell(model, (zoo.clean(), zoo.downstream()))
         for seed in zoo.scale.seeds
-        for model in zoo.downstream_models(seed)
+        for model in zoo.single_and_seatbelt(seed)
     ]
 
 
@@ -127,7 +107,7 @@ def _claims(zoo):
     denoising = [
         Cell(zoo.of(beta, depth, seed), (zoo.denoising(),))
         for beta in (1.0, zoo.scale.beta)
-        for depth in (1, zoo.scale.depth)
+        for depth in _ends(zoo)
         for seed in zoo.scale.seeds
     ]
     return [cell for name in names for cell in EXPERIMENTS[name].cells(zoo)] + denoising
@@ -150,7 +130,7 @@ EXPERIMENTS = {
         defences.tuning,
         ("dsprites", "cifar10"),
         ("sprites", "cifar10"),
-        defences.trial,
+        then=defences.trial,
     ),
     "figure1": Experiment("Attacks on a VAE, a β-TCVAE and a Seatbelt-VAE", _panels, ("celeb_a",)),
     "figure2": Experiment(
@@ -169,12 +149,12 @@ EXPERIMENTS = {
     ),
     "figure5": Experiment(
         "Three attacks on β-TCVAEs and Seatbelt-VAEs against β",
-        lambda zoo: _sweep(zoo, zoo.clean(), *map(zoo.attack, OBJECTIVES)),
+        lambda zoo: _grid(zoo, _ends(zoo), zoo.clean(), *map(zoo.attack, OBJECTIVES)),
         ("chairs", "faces3d"),
     ),
     "figure6": Experiment(
         "ELBO and reconstructions against β and depth",
-        lambda zoo: _grid(zoo, zoo.clean()),
+        lambda zoo: _grid(zoo, zoo.scale.depths, zoo.clean()),
         ("chairs", "faces3d"),
     ),
     "figureA7": Experiment(
@@ -182,7 +162,7 @@ EXPERIMENTS = {
         lambda _: [],
         ("swiss_roll",),
         ("swiss_roll",),
-        make=_swiss_roll,
+        files=swiss_roll.files,
     ),
     "figureD8": Experiment(
         "Attacks on the bottom layer, the top layer and all layers",
@@ -191,7 +171,7 @@ EXPERIMENTS = {
     ),
     "figureD9": Experiment(
         "Robustness and quality against β and depth",
-        lambda zoo: _grid(zoo, zoo.clean(), zoo.attack()),
+        lambda zoo: _grid(zoo, zoo.scale.depths, zoo.clean(), zoo.attack()),
         ("chairs", "faces3d"),
     ),
     "figureE10": Experiment(
@@ -205,7 +185,7 @@ EXPERIMENTS = {
     ),
     "figureF12": Experiment(
         "Denoising: log p(x | z) of noisy inputs against β",
-        lambda zoo: _sweep(zoo, zoo.denoising()),
+        lambda zoo: _grid(zoo, _ends(zoo), zoo.denoising()),
         ("chairs",),
     ),
     "table1": Experiment(

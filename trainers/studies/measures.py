@@ -13,7 +13,7 @@ from seatbelt_tf.batches import in_batches
 from seatbelt_tf.datasets import sprites
 from seatbelt_tf.defences import lipschitz
 from seatbelt_tf.evaluation import disentanglement as mig
-from seatbelt_tf.evaluation import distances, distortion, noise, robustness
+from seatbelt_tf.evaluation import distortion, noise, robustness
 from seatbelt_tf.evaluation import downstream as classifiers
 from trainers import batteries, splits, training
 
@@ -52,13 +52,9 @@ def attack(model, run, config, pairs, weights, hearts_only=False, **options):
     battery, records = _attacked(model, run, config, ends, chosen, weights, **options)
     blending = batteries.blending_shares(battery)
     measured = robustness.by_pair(records, blending)
-    far = distances.distances(model, records["adversarial"], targets[records["pair"]])
-    by_pair = {
-        name: values.reshape(pairs, weights).mean(axis=1) for name, values in far._asdict().items()
-    }
     return {
         **measured,
-        **by_pair,
+        **batteries.distances_by_pair(model, records, targets),
         **_curves(records, blending, np.isfinite(measured["attack_area"])),
         "fired": np.array(sorted(_fired(battery, records)), str),
         **_panel(model, records, images, targets),

@@ -3,7 +3,7 @@
 import pathlib
 
 from seatbelt_tf import runs, storage
-from trainers.studies import experiments, study
+from trainers.studies import experiments, tables
 
 
 def write(directory):
@@ -26,8 +26,7 @@ def write(directory):
         for record in records
     ]
     if rows:
-        with runs.replacing(directory / "README.md") as path:
-            path.write_text(study.markdown(rows), encoding="utf-8")
+        runs.write_text(directory / "README.md", tables.markdown(rows))
 
 
 def _link(record):

@@ -9,7 +9,7 @@ import numpy as np
 
 from seatbelt_tf import figures, runs
 from seatbelt_tf.evaluation import intervals
-from trainers.studies import cells
+from trainers.studies import cells, tables
 
 
 class Report(NamedTuple):
@@ -62,10 +62,14 @@ class Findings:
         """The arrays of one measure, or None where it is not finished."""
         return self._found.get(model, {}).get(measure)
 
+    def finished(self, models, measure):
+        """The arrays of one measure of those models that have it, in their order: a list."""
+        found = (self.of(model, measure) for model in models)
+        return [arrays for arrays in found if arrays is not None]
+
     def over_seeds(self, models, measure, name):
         """(S, P) values of a measure by seed and pair, of the finished models; None without any."""
-        found = [self.of(model, measure) for model in models]
-        rows = [arrays[name] for arrays in found if arrays is not None]
+        rows = [arrays[name] for arrays in self.finished(models, measure)]
         return np.stack(rows) if rows else None
 
     def differences(self, first, second, name, reduce=np.asarray):
@@ -100,21 +104,9 @@ def interval(values):
     return intervals.crossed_bootstrap_interval(values[:, usable])
 
 
-def words(mean, lower, upper, digits=3):
-    """An interval as tables have it."""
-    if not math.isfinite(mean):
-        return "—"
-    return f"{number(mean, digits)} [{number(lower, digits)}, {number(upper, digits)}]"
-
-
-def number(value, digits=3):
-    """A number with so many significant digits, thousands separated."""
-    if value is None or not math.isfinite(value):
-        return "—"
-    if value == 0:
-        return "0"
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{min(decimals, 6)}f}" if abs(value) >= 1e-4 else f"{value:.2g}"
+def in_words(values, digits=3):
+    """Mean and interval of (S, P) values by seed and pair, or None, as tables have them."""
+    return tables.words(*interval(values), digits)
 
 
 def write(report, directory, record):
@@ -131,19 +123,7 @@ def write(report, directory, record):
             writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-        with runs.replacing(directory / f"{name}.md") as path:
-            path.write_text(markdown(rows), encoding="utf-8")
+        runs.write_text(directory / f"{name}.md", tables.markdown(rows))
     for name, figure in report.figures.items():
         figures.save(figure, directory / f"{name}.png")
     runs.write_json(directory / "record.json", record)
-
-
-def markdown(rows):
-    """Rows as a Markdown table."""
-    columns = list(rows[0])
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    lines += [
-        "| " + " | ".join(str(row[column]).replace("|", "\\|") for column in columns) + " |"
-        for row in rows
-    ]
-    return "\n".join(lines) + "\n"

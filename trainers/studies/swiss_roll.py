@@ -8,13 +8,7 @@ import functools
 import itertools
 import pathlib
 
-import keras
-import tensorflow as tf
-
-from seatbelt_tf import datasets, gaussians, objectives, runs, tensors
-from seatbelt_tf.figures import charts
 from trainers import kept
-from trainers.studies.study import Report, number
 
 # (β, penalty).
 MODELS = ((1.0, "kl"), *itertools.product((8.0, 32.0, 128.0), ("kl", "tc")))
@@ -23,50 +17,14 @@ LIKELIHOOD_SCALE = 0.1
 SHOWN = 2000
 
 
-def make(zoo, store):
-    """Trains what is missing in the store."""
-    steps = zoo.scale.swiss_roll_steps
+def files(zoo, store):
+    """The models' results in the store and what makes each: dict of path to function."""
+    steps, made = zoo.scale.swiss_roll_steps, {}
     for beta, penalty in MODELS:
-        for missing in runs.unfinished([_path(store, beta, penalty, steps)]):
-            kept.keep(missing, functools.partial(train, beta, penalty, steps))
-
-
-def _path(store, beta, penalty, steps):
-    settings = {"figure": "A7", "beta": beta, "penalty": penalty, "steps": steps}
-    return pathlib.Path(store) / "swiss_roll" / f"{kept.digest(settings)}.npz"
-
-
-def report(zoo, findings):
-    """Aggregate posteriors and reconstructions, and a table of quality; None before `make`."""
-    rows, groups = [], {}
-    paths = {model: _path(findings.store, *model, zoo.scale.swiss_roll_steps) for model in MODELS}
-    if not all(path.exists() for path in paths.values()):
-        return None
-    for (beta, penalty), path in paths.items():
-        found = tensors.load(path)
-        findings.seconds += float(found["seconds"])
-        name = (
-            "VAE" if beta == 1 else f"{ {'kl': 'β-VAE', 'tc': 'β-TCVAE'}[penalty] }, β = {beta:g}"
-        )
-        groups[f"{name}: q(z)"] = (found["latents"], found["angle"])
-        groups[f"{name}: reconstructions"] = (found["reconstructions"], found["angle"])
-        rows.append(
-            {
-                "model": name,
-                "squared error": number(float(found["squared_error"])),
-                "KL (nats)": number(float(found["kl"])),
-                "total correlation (nats)": number(float(found["total_correlation"])),
-            }
-        )
-    worst = [
-        f"{row['model']} {row['squared error']}" for row in rows if row["model"].endswith(" 128")
-    ]
-    return Report(
-        {"figureA7": rows},
-        {"figureA7": charts.panels(charts.clouds(groups), columns=4)},
-        "large β ruins the β-VAE's reconstructions, not the β-TCVAE's",
-        f"squared error: {', '.join(worst)}, VAE {rows[0]['squared error']}",
-    )
+        settings = {"figure": "A7", "beta": beta, "penalty": penalty, "steps": steps}
+        path = pathlib.Path(store) / "swiss_roll" / f"{kept.digest(settings)}.npz"
+        made[path] = functools.partial(train, beta, penalty, steps)
+    return made
 
 
 def train(beta, penalty, steps, seed=0):
@@ -82,6 +40,12 @@ def train(beta, penalty, steps, seed=0):
         Dict of arrays on test points: latents (posterior samples), reconstructions, angle, and
         mean squared_error, kl and total_correlation.
     """
+    # They take seconds to load, which a plan does not need.
+    import keras
+    import tensorflow as tf
+
+    from seatbelt_tf import datasets, gaussians, objectives
+
     encoder, decoder = _network(3, 4, seed), _network(2, 3, seed + 1)
     variables = encoder.trainable_variables + decoder.trainable_variables
     optimizer = keras.optimizers.Adam(1e-3)
@@ -124,6 +88,8 @@ def train(beta, penalty, steps, seed=0):
 
 
 def _network(inputs, outputs, seed):
+    import keras
+
     seeds = keras.random.SeedGenerator(seed)
     options = {"kernel_initializer": keras.initializers.HeNormal(seeds)}
     hidden = [keras.layers.Dense(128, "relu", **options) for _ in range(2)]

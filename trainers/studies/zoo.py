@@ -31,11 +31,10 @@ class Zoo:
         """Whether an image has one label, for classifiers."""
         return self.dataset in ("cifar10", "svhn_cropped")
 
-    def single(self, beta, seed=0, units=None, penalty="tc", member=None):
+    def single(self, beta, seed=0, units=None, penalty="tc"):
         """A VAE (β = 1), β-TCVAE or β-VAE."""
-        name = {"tc": "β-TCVAE", "kl": "β-VAE"}[penalty] if beta != 1 else "VAE"
         return self._model(
-            member or name,
+            presets.member((1,), penalty, beta),
             seed,
             latent_dims=str(units or self.width),
             beta=beta,
@@ -44,13 +43,11 @@ class Zoo:
 
     def hierarchical(self, beta, layers=None, seed=0, likelihood_from="all"):
         """A hierarchical VAE (β = 1), Seatbelt-VAE, or TC-penalised DLGM ("bottom")."""
-        name = "hierarchical VAE" if beta == 1 else "Seatbelt-VAE"
-        if likelihood_from == "bottom":
-            name = "TC-penalised DLGM"
+        layers = layers or self.scale.depth
         return self._model(
-            name,
+            presets.member(range(layers), "tc", beta, likelihood_from),
             seed,
-            layers=layers or self.scale.depth,
+            layers=layers,
             beta=beta,
             **({"likelihood_from": likelihood_from} if likelihood_from != "all" else {}),
         )
@@ -85,8 +82,8 @@ class Zoo:
             for model in (self.single(beta), self.hierarchical(beta, 2))
         ]
 
-    def downstream_models(self, seed):
-        """Of table 1: VAE, β-TCVAE and Seatbelt-VAE."""
+    def single_and_seatbelt(self, seed=0):
+        """Of figure 1 and table 1: VAE, β-TCVAE and Seatbelt-VAE."""
         beta = self.scale.beta
         return (
             self.single(1.0, seed),

@@ -1,6 +1,5 @@
 """Tables and figures of the experiments, from what was measured, by the experiment's name."""
 
-from trainers.studies import swiss_roll
 from trainers.studies.reports import claims, defences, models, others, sweeps
 
 REPORTS = {
@@ -13,7 +12,7 @@ REPORTS = {
     "figure4": models.hearts,
     "figure5": sweeps.three_attacks,
     "figure6": sweeps.quality,
-    "figureA7": swiss_roll.report,
+    "figureA7": others.swiss_roll,
     "figureD8": sweeps.layers,
     "figureD9": sweeps.heat_maps,
     "figureE10": sweeps.distances,

@@ -13,7 +13,8 @@ undecided otherwise.
 import numpy as np
 
 from trainers.studies.reports import common
-from trainers.studies.study import Report, interval, words
+from trainers.studies.study import Report, interval
+from trainers.studies.tables import words
 
 AREA = "area above blending (difference)"
 OUTPUT_AREA = "area above blending, output attack (difference)"
@@ -73,12 +74,8 @@ def _row(claim, measure, found, sign, paper, is_ratio=False):
 
 def _robustness(zoo, findings):
     """Pairs of models under the three measures."""
-    beta, seeds = zoo.scale.beta, zoo.scale.seeds
-    plain = [zoo.single(1.0, seed) for seed in seeds]
-    single = [zoo.single(beta, seed) for seed in seeds]
-    deep = [zoo.hierarchical(1.0, seed=seed) for seed in seeds]
-    seatbelt = [zoo.hierarchical(beta, seed=seed) for seed in seeds]
-    control = [zoo.hierarchical(beta, seed=seed, likelihood_from="bottom") for seed in seeds]
+    members = map(zoo.members, zoo.scale.seeds)
+    plain, single, deep, control, seatbelt = zip(*members, strict=True)
     harder = "harder to attack than"
     compared = [
         (f"β-TCVAE {harder} VAE", single, plain, 1, "log Δ much greater (fig. 3)"),
@@ -217,7 +214,7 @@ def _downstream(zoo, findings):
     from seatbelt_tf.evaluation.downstream import TASKS
 
     rows = []
-    by_member = list(zip(*(zoo.downstream_models(seed) for seed in zoo.scale.seeds), strict=True))
+    by_member = list(zip(*map(zoo.single_and_seatbelt, zoo.scale.seeds), strict=True))
     for task in TASKS:
         for weaker, stronger in ((0, 1), (1, 2)):
             models = by_member[weaker], by_member[stronger]

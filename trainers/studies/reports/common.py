@@ -6,7 +6,7 @@ import numpy as np
 
 from seatbelt_tf import figures
 from seatbelt_tf.figures import charts
-from trainers.studies.study import number
+from trainers.studies.tables import number
 
 # Δ is in nats, or a distance for W2.
 AREA, LOSS = "area above blending", "Δ averaged over λ"
@@ -30,14 +30,11 @@ def training_curves(findings, zoo, by_label):
     """ELBO while training, one line a label, of its first finished model."""
     curves, steps = {}, None
     for label, models in by_label.items():
-        found = next(
-            (f for f in (findings.of(model, zoo.clean()) for model in models) if f is not None),
-            None,
-        )
-        if found is not None and (steps is None or len(found["training_step"]) == len(steps)):
-            steps = found["training_step"]
-            # The first fifth is far below everything that follows.
-            curves[label] = np.where(steps > 0.2 * steps[-1], found["training_elbo"], np.nan)
+        for found in findings.finished(models, zoo.clean())[:1]:
+            if steps is None or len(found["training_step"]) == len(steps):
+                steps = found["training_step"]
+                # The first fifth is far below everything that follows.
+                curves[label] = np.where(steps > 0.2 * steps[-1], found["training_elbo"], np.nan)
     if not curves:
         return None
     return charts.panels(
@@ -55,11 +52,8 @@ def area(findings, zoo, models, objective="latent_kl"):
 
 def fired(findings, models, measure):
     """The diagnostics that fired for any of the models, as words."""
-    names = set()
-    for model in models:
-        found = findings.of(model, measure)
-        if found is not None:
-            names.update(str(name) for name in found["fired"])
+    found = findings.finished(models, measure)
+    names = {str(name) for arrays in found for name in arrays["fired"]}
     return ", ".join(sorted(names)) or "none"
 
 

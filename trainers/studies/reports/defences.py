@@ -8,7 +8,8 @@ from seatbelt_tf.figures import charts
 from trainers.studies import cells
 from trainers.studies import defences as trial
 from trainers.studies.reports import common
-from trainers.studies.study import Report, interval, number, words
+from trainers.studies.study import Report, in_words, interval
+from trainers.studies.tables import number
 from trainers.studies.zoo import OBJECTIVES
 
 ERROR = "squared error / plain VAE's"
@@ -57,8 +58,7 @@ def _models(zoo, setting):
 
 def _of(zoo, findings, setting, measure):
     """What was found of a setting by seed, of the finished ones."""
-    found = [findings.of(model, measure) for model in _models(zoo, setting)]
-    return [each for each in found if each is not None]
+    return findings.finished(_models(zoo, setting), measure)
 
 
 def _values(zoo, findings, setting, measure, name):
@@ -106,23 +106,21 @@ def _row(zoo, findings, setting):
     row = {
         "setting": title(setting),
         "seeds": len(areas),
-        common.AREA: words(*interval(areas)),
-        "less than the plain VAE's": words(
-            *interval(findings.differences(*both, "area_above_blending"))
-        ),
+        common.AREA: in_words(areas),
+        "less than the plain VAE's": in_words(findings.differences(*both, "area_above_blending")),
         "share of the plain VAE's": number(_mean(areas) / _mean(plain) if same else np.nan),
         ERROR: number(float(error.mean() / plain_error.mean()) if same else np.nan, 4),
         "log p(x|z)": common.mean(clean, "log_likelihood"),
         "ELBO": common.mean(clean, "elbo"),
         **{
-            f"{common.AREA}, {objective} alone": words(*interval(values(f"area_{objective}")))
+            f"{common.AREA}, {objective} alone": in_words(values(f"area_{objective}"))
             for objective in OBJECTIVES
         },
-        "norm for half the gap": words(*interval(values("norm_to_half"))),
+        "norm for half the gap": in_words(values("norm_to_half")),
     }
     for place, radius in enumerate(dict(zoo.damage(setting).options)["radii"]):
         moved = None if shifts is None else shifts[:, place]
-        row[f"farthest shift found within ‖d‖ = {radius:g}"] = words(*interval(moved))
+        row[f"farthest shift found within ‖d‖ = {radius:g}"] = in_words(moved)
     row["training, times the plain VAE's"] = number(_training_ratio(zoo, findings, setting))
     row["checks that fired"] = common.fired(findings, _models(zoo, setting), zoo.strongest(setting))
     return row
@@ -193,10 +191,10 @@ def _downstream(zoo, findings, setting):
             {
                 "setting": title(setting),
                 "classifier": task,
-                "clean": words(*interval(clean)),
-                "attacked, λ = 1": words(*interval(attacked)),
+                "clean": in_words(clean),
+                "attacked, λ = 1": in_words(attacked),
                 **{
-                    f"attacked end to end, ‖d‖ ≤ {radius:g}": words(*interval(found))
+                    f"attacked end to end, ‖d‖ ≤ {radius:g}": in_words(found)
                     for radius, found in zip(
                         trial.END_TO_END_RADII, np.moveaxis(end_to_end, 1, 0), strict=True
                     )

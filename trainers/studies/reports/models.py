@@ -5,16 +5,15 @@ import numpy as np
 from seatbelt_tf import figures
 from seatbelt_tf.figures import charts
 from trainers.studies.reports import common
-from trainers.studies.study import Report, interval, number, words
+from trainers.studies.study import Report, in_words, interval
+from trainers.studies.tables import number, words
 
 
 def comparison(zoo, findings):
     """The five models: areas above blending first; raw losses labelled as what they are."""
     scale = zoo.scale
-    by_member = {}
-    for seed in scale.seeds:
-        for model in zoo.members(seed):
-            by_member.setdefault(model.member, []).append(model)
+    members = zip(*map(zoo.members, scale.seeds), strict=True)
+    by_member = {models[0].member: models for models in members}
     kl, output, fresh = zoo.attack(), zoo.attack("output"), zoo.attack(ancestors="fresh")
     geometric = {
         "Δ, geometric mean over λ": zoo.losses(),
@@ -31,32 +30,29 @@ def comparison(zoo, findings):
             return findings.differences(*groups, "area_above_blending")
 
         areas = values("area_above_blending")
-        quality = [findings.of(model, zoo.clean()) for model in models]
-        quality = [found for found in quality if found is not None]
+        quality = findings.finished(models, zoo.clean())
         row = {
             "model": member,
             "seeds": 0 if areas is None else len(areas),
-            common.AREA: words(*interval(areas)),
-            "more than the VAE's": words(*interval(more(kl))),
-            "attack area": words(*interval(values("attack_area"))),
-            "blending area": words(*interval(values("blending_area"))),
-            "area above blending, output attack": words(
-                *interval(values("area_above_blending", output))
-            ),
-            "more than the VAE's, output attack": words(*interval(more(output))),
-            "norm for half the gap": words(*interval(values("norm_to_half"))),
+            common.AREA: in_words(areas),
+            "more than the VAE's": in_words(more(kl)),
+            "attack area": in_words(values("attack_area")),
+            "blending area": in_words(values("blending_area")),
+            "area above blending, output attack": in_words(values("area_above_blending", output)),
+            "more than the VAE's, output attack": in_words(more(output)),
+            "norm for half the gap": in_words(values("norm_to_half")),
             "log p(x|z)": common.mean(quality, "log_likelihood"),
             "ELBO": common.mean(quality, "elbo"),
             "squared error": common.mean(quality, "squared_error"),
-            "closed share": words(*interval(values("closed_share"))),
-            common.TARGET: words(*interval(values("target_loss"))),
-            "Δ / Δ(d = 0)": words(*interval(values("relative_loss"))),
-            common.LOSS: words(*interval(values("loss"))),
-            "Δ with noise redrawn (broken)": words(*interval(values("loss", fresh))),
+            "closed share": in_words(values("closed_share")),
+            common.TARGET: in_words(values("target_loss")),
+            "Δ / Δ(d = 0)": in_words(values("relative_loss")),
+            common.LOSS: in_words(values("loss")),
+            "Δ with noise redrawn (broken)": in_words(values("loss", fresh)),
             **{
                 label: _geometric(values("losses", measure)) for label, measure in geometric.items()
             },
-            "Δ, output attack": words(*interval(values("loss", output))),
+            "Δ, output attack": in_words(values("loss", output)),
             "checks that fired": common.fired(findings, models, kl),
         }
         rows.append(row)
@@ -85,7 +81,7 @@ def comparison(zoo, findings):
 def _geometric(losses):
     """(S, P, W) Δ -> its geometric mean and interval in words."""
     if losses is None:
-        return words(*interval(None))
+        return in_words(None)
     return words(*np.exp(interval(common.mean_log(losses))))
 
 
@@ -112,16 +108,15 @@ def _losses(zoo, findings, by_member):
 
 def panels(zoo, findings):
     """The paper's figure 1 for three models, the strongest attack of at most half the distance."""
-    beta = zoo.scale.beta
     rows, pictures = [], {}
-    for model in (zoo.single(1.0), zoo.single(beta), zoo.hierarchical(beta)):
+    for model in zoo.single_and_seatbelt():
         found = findings.of(model, zoo.attack())
         if found is None:
             continue
         rows.append(
             {
                 "model": model.member,
-                common.AREA: words(*interval(found["area_above_blending"][None])),
+                common.AREA: in_words(found["area_above_blending"][None]),
             }
         )
         pictures[model.key.split("-seed")[0]] = common.panel(
@@ -183,10 +178,7 @@ def hearts(zoo, findings):
             {
                 "model": model.member,
                 "β": beta,
-                **{
-                    label: words(*interval(found[name][None]))
-                    for name, label in common.MEASURES.items()
-                },
+                **{label: in_words(found[name][None]) for name, label in common.MEASURES.items()},
             }
         )
         name = f"{'L2' if model.option('layers') else 'L1'}_beta{beta:g}"

@@ -2,11 +2,13 @@
 
 import numpy as np
 
-from seatbelt_tf import presets
+from seatbelt_tf import presets, tensors
 from seatbelt_tf.evaluation.downstream import TASKS
 from seatbelt_tf.figures import charts
+from trainers.studies import swiss_roll as training
 from trainers.studies.reports import common
-from trainers.studies.study import Report, interval, number, words
+from trainers.studies.study import Report, in_words, interval
+from trainers.studies.tables import number, words
 
 # Table 1 of the paper: accuracy under attack (drop), VAE, β-TCVAE, Seatbelt-VAE.
 PAPER_TABLE1 = {
@@ -75,7 +77,7 @@ def denoising(zoo, findings):
                     "model": label,
                     "a": scale,
                     "β": beta,
-                    "log p(x|z)": words(*interval(values["log_likelihood"][None, place]), digits=4),
+                    "log p(x|z)": in_words(values["log_likelihood"][None, place], digits=4),
                 }
                 for beta, values in found.items()
             ]
@@ -90,10 +92,9 @@ def denoising(zoo, findings):
 def table1(zoo, findings):
     """Table 1: accuracy under attack and its drop, beside the paper's."""
     scale, rows = zoo.scale, []
-    by_member = zip(*(zoo.downstream_models(seed) for seed in scale.seeds), strict=True)
+    by_member = zip(*map(zoo.single_and_seatbelt, scale.seeds), strict=True)
     for place, models in enumerate(by_member):
-        found = [findings.of(model, zoo.downstream()) for model in models]
-        found = [values for values in found if values is not None]
+        found = findings.finished(models, zoo.downstream())
         for task in TASKS if found else ():
             clean_rows = np.stack([values[f"clean_{task}"] for values in found]).astype(float)
             attacked = np.stack([values[f"attacked_{task}"] for values in found]).astype(float)
@@ -106,9 +107,9 @@ def table1(zoo, findings):
                     "model": models[0].member,
                     "task": task,
                     "seeds": len(found),
-                    "clean": words(*interval(clean_rows)),
-                    "attacked": words(*interval(attacked)),
-                    "drop": words(*interval(attacked - before)),
+                    "clean": in_words(clean_rows),
+                    "attacked": in_words(attacked),
+                    "drop": in_words(attacked - before),
                     "paper: attacked (drop)": paper,
                 }
             )
@@ -117,3 +118,35 @@ def table1(zoo, findings):
     papers = [f"{row['model']} {row['paper: attacked (drop)'].split()[0]}" for row in latents]
     of = f"accuracy under attack, {TASKS[-1]}: "
     return Report({"table1": rows}, {}, of + ", ".join(papers), of + ", ".join(told))
+
+
+def swiss_roll(zoo, findings):
+    """Figure A.7: aggregate posteriors and reconstructions, and quality; None before it is made."""
+    paths = training.files(zoo, findings.store)
+    if not all(path.exists() for path in paths):
+        return None
+    rows, groups = [], {}
+    for (beta, penalty), path in zip(training.MODELS, paths, strict=True):
+        found = tensors.load(path)
+        findings.seconds += float(found["seconds"])
+        name = presets.member((2,), penalty, beta)
+        name += f", β = {beta:g}" if beta != 1 else ""
+        groups[f"{name}: q(z)"] = (found["latents"], found["angle"])
+        groups[f"{name}: reconstructions"] = (found["reconstructions"], found["angle"])
+        rows.append(
+            {
+                "model": name,
+                "squared error": number(float(found["squared_error"])),
+                "KL (nats)": number(float(found["kl"])),
+                "total correlation (nats)": number(float(found["total_correlation"])),
+            }
+        )
+    worst = [
+        f"{row['model']} {row['squared error']}" for row in rows if row["model"].endswith(" 128")
+    ]
+    return Report(
+        {"figureA7": rows},
+        {"figureA7": charts.panels(charts.clouds(groups), columns=4)},
+        "large β ruins the β-VAE's reconstructions, not the β-TCVAE's",
+        f"squared error: {', '.join(worst)}, VAE {rows[0]['squared error']}",
+    )

@@ -5,7 +5,8 @@ import numpy as np
 from seatbelt_tf import figures
 from seatbelt_tf.figures import charts
 from trainers.studies.reports import common
-from trainers.studies.study import Report, interval, number, words
+from trainers.studies.study import Report, interval
+from trainers.studies.tables import number, words
 from trainers.studies.zoo import OBJECTIVES, PARTS
 
 
@@ -87,16 +88,14 @@ def _against_beta(name, zoo, findings, members, attacks, shown=None, *, paper):
             first, last = (number(found["area_above_blending"][end][0]) for end in (0, -1))
             ends.append(f"{label} {first} and {last}")
             for place, beta in enumerate(betas):
-                quality = [findings.of(model, zoo.clean()) for model in models(beta)]
+                quality = findings.finished(models(beta), zoo.clean())
                 rows.append(
                     {
                         "model": member,
                         "attack": attack,
                         "β": beta,
                         **{shown[key]: words(*values[place]) for key, values in found.items()},
-                        "log p(x|z)": common.mean(
-                            [q for q in quality if q is not None], "log_likelihood"
-                        ),
+                        "log p(x|z)": common.mean(quality, "log_likelihood"),
                         "checks that fired": common.fired(findings, models(beta), measure),
                     }
                 )
