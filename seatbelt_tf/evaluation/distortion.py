@@ -15,6 +15,7 @@ import numpy as np
 from seatbelt_tf import checks
 
 BLENDING_RATIOS = np.linspace(0.0, 1.0, 21)
+RAY_NORMS = np.linspace(0.05, 0.95, 19)
 
 
 def distortion_curve(relative_norms, closed_shares):
@@ -85,6 +86,50 @@ def blending_shares(scorer, images, targets):
         blended.reshape(-1, *images.shape[1:]),
     )
     return score.closed_share.reshape(len(images), count)
+
+
+def scaled_down(scorer, images, targets, records, norms=RAY_NORMS):
+    """The attacks of a battery made smaller: x + s d, 0 < s < 1, which an attacker may always do.
+
+    λ paths leave gaps: where the divergence is nearly quadratic, as for a linear encoder, all λ
+    but one or two end with nearly the same d, or without any.
+
+    Args:
+        scorer: `attacks.Scorer` of the victim, which scored the records.
+        images: (P, H, W, C) images x.
+        targets: (P, H, W, C) targets x_t.
+        records: see `areas`; also "adversarial" (B, H, W, C), "floor" and "ceiling".
+        norms: (K,) ‖s d‖₂ / ‖x_t − x‖₂ to which every attack larger than that is scaled. Of a
+            pair's attacks whose norms are within 2 % of each other one is taken.
+
+    Returns:
+        Records of the smaller attacks, with the fields that `areas` names.
+    """
+    relative = records["distortion_norm"] / records["target_distance"]
+    rows, scales = [], []
+    for pair in range(len(images)):
+        last = np.inf
+        for row in sorted(np.flatnonzero(records["pair"] == pair), key=lambda row: -relative[row]):
+            if 0 < relative[row] < 0.98 * last:
+                last = relative[row]
+                smaller = norms[norms < last]
+                rows += [row] * len(smaller)
+                scales += (smaller / last).tolist()
+    rows, scales = np.array(rows, int), np.array(scales, np.float32)
+    pairs = records["pair"][rows]
+    distortions = records["adversarial"][rows] - images[pairs]
+    shrunk = images[pairs] + scales[:, None, None, None] * distortions
+    loss = scorer.target_loss(shrunk, targets[pairs]) if len(rows) else np.zeros(0)
+    floor, ceiling = records["floor"][rows], records["ceiling"][rows]
+    gap = ceiling - floor
+    return {
+        "pair": pairs,
+        "distortion_norm": scales * records["distortion_norm"][rows],
+        "target_distance": records["target_distance"][rows],
+        "closed_share": np.divide(
+            ceiling - loss, gap, out=np.full(len(rows), np.nan), where=gap > 0
+        ),
+    }
 
 
 def curves(records, blending, norms):

@@ -46,18 +46,61 @@ def crossed_bootstrap_interval(values, confidence=0.95, seed=0):
     Raises:
         ValueError: values are not (S, P), S, P ≥ 1, or not finite, or the confidence out of range.
     """
+    values = _crossed("values", values)
+    means = _resampled_means(values[None], seed)[0]
+    return float(values.mean()), *_ends(means, confidence)
+
+
+def crossed_ratio_interval(values, reference, confidence=0.95, seed=0):
+    """Ratio of two means with its interval, over the same training seeds and pairs.
+
+    Seeds and pairs are resampled as by `crossed_bootstrap_interval`, alike for both.
+
+    Args:
+        values: (S, P) by training seed and pair.
+        reference: (S, P) of a positive mean.
+        confidence: see `bootstrap_interval`.
+        seed: see `bootstrap_interval`.
+
+    Returns:
+        (ratio, lower, upper), floats.
+
+    Raises:
+        ValueError: see `crossed_bootstrap_interval`; also two shapes, or a mean of the reference
+            that is not positive.
+    """
+    values, reference = _crossed("values", values), _crossed("reference", reference)
+    if values.shape != reference.shape:
+        raise checks.invalid("reference.shape", values.shape, reference.shape)
+    if reference.mean() <= 0:
+        raise checks.invalid("reference", "numbers of a positive mean", reference.mean())
+    over, under = _resampled_means(np.stack([values, reference]), seed)
+    ratios = np.divide(over, under, out=np.full_like(over, np.inf), where=under > 0)
+    return float(values.mean() / reference.mean()), *_ends(ratios, confidence)
+
+
+def _crossed(name, values):
     values = np.asarray(values, np.float64)
     if values.ndim != 2 or not values.size or not np.all(np.isfinite(values)):
-        raise checks.invalid("values", "finite numbers of shape (S, P), S, P ≥ 1", repr(values))
-    if not 0 < confidence < 1:
-        raise checks.invalid("confidence", "a number between 0 and 1", confidence)
+        raise checks.invalid(name, "finite numbers of shape (S, P), S, P ≥ 1", repr(values))
+    return values
+
+
+def _resampled_means(arrays, seed):
+    """Means of (A, S, P) arrays over the same resampled seeds and pairs: (A, RESAMPLES)."""
     rng = np.random.default_rng(checks.seed("seed", seed))
-    seeds = rng.integers(len(values), size=(RESAMPLES, len(values)))
-    blocks = np.array_split(seeds, -(-RESAMPLES * values.size // _VALUES_AT_ONCE))
+    _, count, width = arrays.shape
+    seeds = rng.integers(count, size=(RESAMPLES, count))
+    blocks = np.array_split(seeds, -(-RESAMPLES * count * width // _VALUES_AT_ONCE))
     means = []
     for block in blocks:
-        pairs = rng.integers(values.shape[1], size=(len(block), values.shape[1]))
-        means.append(values[block[:, :, None], pairs[:, None, :]].mean(axis=(1, 2)))
-    means = np.concatenate(means)
+        pairs = rng.integers(width, size=(len(block), width))
+        means.append(arrays[:, block[:, :, None], pairs[:, None, :]].mean(axis=(2, 3)))
+    return np.concatenate(means, axis=1)
+
+
+def _ends(means, confidence):
+    if not 0 < confidence < 1:
+        raise checks.invalid("confidence", "a number between 0 and 1", confidence)
     tails = (1 - confidence) / 2
-    return float(values.mean()), *map(float, np.quantile(means, (tails, 1 - tails)))
+    return map(float, np.quantile(means, (tails, 1 - tails)))

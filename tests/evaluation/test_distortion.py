@@ -44,6 +44,47 @@ def test_an_attack_that_only_blends_is_worth_nothing_above_blending():
     np.testing.assert_array_equal(np.isnan(attack), [False, True, False])
 
 
+def test_attacks_scaled_down_fill_what_a_path_leaves_out():
+    images, targets = _pairs()
+    scorer = attacks.Scorer(EXACT)
+    # Two attacks that differ by 1 %, one that does nothing: all of the way, nothing between.
+    steps = np.array([1.0, 0.99, 0.0], np.float32)
+    pair = np.repeat(np.arange(3), 3)
+    steps = np.tile(steps, 3)[:, None, None, None]
+    adversarial = images[pair] + steps * (targets - images)[pair]
+    distances = np.linalg.norm((targets - images).reshape(3, -1), axis=1)[pair]
+    records = {
+        "pair": pair,
+        "adversarial": adversarial,
+        "distortion_norm": distances * steps.ravel(),
+        "target_distance": distances,
+        **scorer(images[pair], targets[pair], adversarial)._asdict(),
+    }
+    blending = distortion.blending_shares(scorer, images, targets)
+    attack, blended = distortion.areas(records, blending)
+    np.testing.assert_allclose(attack, 0.5, atol=0.01)
+    smaller = distortion.scaled_down(scorer, images, targets, records)
+    assert len(smaller["pair"]) == 3 * len(distortion.RAY_NORMS)
+    both = {name: np.concatenate([records[name], smaller[name]]) for name in smaller}
+    attack, blended = distortion.areas(both, blending)
+    np.testing.assert_allclose(attack, blended, atol=1e-4)
+
+
+def test_nothing_is_scaled_down_where_nothing_was_found():
+    images, targets = _pairs(1)
+    records = {
+        "pair": np.array([0]),
+        "adversarial": images,
+        "distortion_norm": np.zeros(1),
+        "target_distance": np.ones(1),
+        "floor": np.zeros(1),
+        "ceiling": np.ones(1),
+        "closed_share": np.zeros(1),
+    }
+    smaller = distortion.scaled_down(attacks.Scorer(EXACT), images, targets, records)
+    assert all(len(values) == 0 for values in smaller.values())
+
+
 def test_a_curve_is_a_running_maximum_from_the_origin_to_the_target():
     norms, shares = distortion.distortion_curve(
         [0.5, 0.25, 0.75, 2.0, 0.1], [0.4, 0.6, 0.9, 1.5, np.nan]
@@ -116,6 +157,30 @@ def test_crossed_intervals_cover_the_truth_where_resampling_pairs_alone_does_not
         _, lower, upper = intervals.bootstrap_interval(values.mean(axis=0))
         alone += lower <= 0 <= upper
     assert crossed >= 52 > alone
+
+
+def test_the_interval_of_a_ratio_covers_it_and_is_nothing_without_noise():
+    rng = np.random.default_rng(2)
+    covered = 0
+    for _ in range(60):
+        pairs = rng.normal(1.0, 0.2, 40)
+        values = 0.3 * pairs + rng.normal(0.0, 0.05, (1, 40))
+        ratio, lower, upper = intervals.crossed_ratio_interval(values, pairs[None])
+        assert ratio == pytest.approx(values.mean() / pairs.mean())
+        covered += lower <= 0.3 <= upper
+    assert covered >= 52
+    # What both have in common is resampled alike.
+    same = intervals.crossed_ratio_interval(0.3 * pairs[None], pairs[None])
+    np.testing.assert_allclose(same, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [(np.ones((1, 3)), r"reference\.shape"), (-np.ones((1, 2)), "positive mean")],
+)
+def test_a_ratio_to_nothing_is_refused(reference, words):
+    with pytest.raises(ValueError, match=words):
+        intervals.crossed_ratio_interval(np.ones((1, 2)), reference)
 
 
 @pytest.mark.parametrize("values", [[1.0], [[np.nan]], np.zeros((0, 3))])

@@ -1,8 +1,8 @@
 """The trial of defences: every setting tuned on validation pairs, the chosen ones judged on others.
 
-All models get the same images in the same batches. A setting is chosen for a defence when, of those
-whose squared error on validation images is within a limit of the plain VAE's, its area above
-blending on validation pairs is the least; there are two limits, and so up to two settings.
+All models get the same images in the same batches. Of each defence's settings one is chosen whose
+squared error on validation images is within a limit of the plain VAE's and whose area above
+blending on validation pairs is the least.
 """
 
 from typing import NamedTuple
@@ -25,14 +25,17 @@ class Setting(NamedTuple):
         flags: flags of trainers.train, as (name, value)s.
         is_deep: whether the model is the hierarchical one.
         beta: its β.
-        is_random: whether inference is random, so that attacks average over draws; such an
-            attack is given a quarter of the λ and of the evaluations.
+        units: how many times the plain VAE's units one layer has.
+        longer: how many times as long it is trained.
+        is_random: whether inference is random, so that attacks average over draws.
     """
 
     defence: str
     flags: tuple = ()
     is_deep: bool = False
     beta: float = 1.0
+    units: int = 1
+    longer: int = 1
     is_random: bool = False
 
 
@@ -48,20 +51,48 @@ def _lipschitz(bound):
     return (("defence", "lipschitz"), ("defence_bound", bound))
 
 
-def _pca(latent_dims):
-    return (("defence", "pca"), ("latent_dims", str(latent_dims)))
+def _mcmc(step_size):
+    return (("defence", "mcmc"), ("defence_chain_steps", 2), ("defence_step_size", step_size))
 
 
+_TC, _DEEP, _BOTH = {"beta": 6.0}, {"is_deep": True}, {"beta": 6.0, "is_deep": True}
+_PCA = (("defence", "pca"),)
 NONE = Setting("none")
-_BOTH = (
-    ("defence", "adversarial,lipschitz"),
-    ("defence_bound", 1.5),
-    ("defence_radius", 4.0),
+MORE_UNITS = Setting("none, more units", units=4)
+TC, HIERARCHY = Setting("TC", **_TC), Setting("hierarchy", **_DEEP)
+TC_HIERARCHY = Setting("TC + hierarchy", **_BOTH)
+ADVERSARIAL = Setting("adversarial", _adversarial(4.0))
+ADVERSARIAL_UNITS = Setting("adversarial, more units", _adversarial(4.0), units=4)
+ADVERSARIAL_TC = Setting("TC + adversarial", _adversarial(4.0), **_TC)
+ADVERSARIAL_HIERARCHY = Setting("hierarchy + adversarial", _adversarial(4.0), **_DEEP)
+ADVERSARIAL_BOTH = Setting("TC + hierarchy + adversarial", _adversarial(4.0), **_BOTH)
+LIPSCHITZ = Setting("Lipschitz", _lipschitz(1.5))
+LIPSCHITZ_TC = Setting("TC + Lipschitz", _lipschitz(1.5), **_TC)
+PCA, PCA_UNITS = Setting("PCA", _PCA), Setting("PCA", _PCA, units=4)
+PCA_TC = Setting("TC + PCA", _PCA, **_TC)
+PCA_HIERARCHY = Setting("hierarchy + PCA", _PCA, **_DEEP)
+PCA_BOTH = Setting("TC + hierarchy + PCA", _PCA, **_BOTH)
+# What the paper adds, with and without, on top of what: the lowest layer of the hierarchies has
+# about as many units as the single layers that they are compared with.
+ADDED = (
+    ("TC", TC, NONE),
+    ("TC", ADVERSARIAL_TC, ADVERSARIAL),
+    ("TC", LIPSCHITZ_TC, LIPSCHITZ),
+    ("TC", PCA_TC, PCA),
+    ("hierarchy", HIERARCHY, MORE_UNITS),
+    ("hierarchy", ADVERSARIAL_HIERARCHY, ADVERSARIAL_UNITS),
+    ("hierarchy", PCA_HIERARCHY, PCA_UNITS),
+    ("TC", TC_HIERARCHY, HIERARCHY),
+    ("TC", ADVERSARIAL_BOTH, ADVERSARIAL_HIERARCHY),
+    ("TC", PCA_BOTH, PCA_HIERARCHY),
 )
 SETTINGS = (
     NONE,
-    Setting("β-TCVAE", beta=6.0),
-    Setting("Seatbelt-VAE", is_deep=True, beta=6.0),
+    MORE_UNITS,
+    Setting("none, longer training", longer=4),
+    TC,
+    HIERARCHY,
+    TC_HIERARCHY,
     *(Setting("likelihood scale", (("likelihood_scale", scale),)) for scale in (0.2, 0.5)),
     Setting("learned scale", (("defence", "learned_scale"),)),
     *(
@@ -76,22 +107,35 @@ SETTINGS = (
         Setting("smooth encoder", (("defence", "smooth_encoder"), ("defence_weight", weight)))
         for weight in (1.0, 10.0)
     ),
-    *(Setting("adversarial", _adversarial(radius)) for radius in (4.0, 8.0)),
+    ADVERSARIAL,
+    Setting("adversarial", _adversarial(8.0)),
+    ADVERSARIAL_UNITS,
     Setting("adversarial, target", _adversarial(4.0, "target_latent")),
-    *(Setting("Lipschitz", _lipschitz(bound)) for bound in (1.0, 1.25, 1.5)),
-    Setting("Lipschitz + adversarial", _BOTH),
-    *(Setting("PCA", _pca(units)) for units in (128, 256, 384)),
-    # Whether it is the units that help.
-    Setting("more units", (("latent_dims", "256"),)),
-    Setting("MCMC", (("defence", "mcmc"), ("defence_chain_steps", 2)), is_random=True),
-    Setting("TC + adversarial", _adversarial(4.0), beta=6.0),
-    Setting("TC + hierarchy + adversarial", _adversarial(4.0), is_deep=True, beta=6.0),
-    Setting("TC + hierarchy + Lipschitz", _lipschitz(1.5), is_deep=True, beta=6.0),
-    Setting("TC + PCA", _pca(256), beta=6.0),
-    Setting("TC + hierarchy + PCA", _pca("256,24,12,6"), is_deep=True, beta=6.0),
+    *(Setting("Lipschitz", _lipschitz(bound)) for bound in (1.0, 1.25)),
+    LIPSCHITZ,
+    Setting(
+        "Lipschitz + adversarial",
+        (
+            ("defence", "adversarial,lipschitz"),
+            ("defence_bound", 1.5),
+            ("defence_radius", 4.0),
+        ),
+    ),
+    PCA,
+    Setting("PCA", _PCA, units=2),
+    PCA_UNITS,
+    *(Setting("MCMC", _mcmc(size), is_random=True) for size in (0.1, 0.5)),
+    ADVERSARIAL_TC,
+    ADVERSARIAL_HIERARCHY,
+    ADVERSARIAL_BOTH,
+    LIPSCHITZ_TC,
+    Setting("TC + hierarchy + Lipschitz", _lipschitz(1.5), **_BOTH),
+    PCA_TC,
+    PCA_HIERARCHY,
+    PCA_BOTH,
 )
 # For tests: one of each kind.
-FEW = (NONE, SETTINGS[1], Setting("Lipschitz", _lipschitz(1.0)))
+FEW = (NONE, TC, Setting("Lipschitz", _lipschitz(1.0)))
 
 
 def tuning(zoo):
@@ -105,7 +149,8 @@ def tuning(zoo):
 
 def trial(zoo, findings):
     """Cells: the chosen settings with every seed, attacked on test pairs; none before tuning."""
-    shown = compared(zoo, findings)
+    shown, settings = compared(zoo, findings), chosen(zoo, findings)
+    references = tuple(zoo.reference(setting) for setting in settings if setting.is_random)
     return [
         Cell(
             zoo.defended(setting, seed),
@@ -114,40 +159,61 @@ def trial(zoo, findings):
                 zoo.samples(),
                 zoo.strongest(setting),
                 zoo.damage(setting),
+                *((zoo.certificates(),) if is_certified(setting) else ()),
                 *((zoo.downstream(END_TO_END_RADII),) if setting in shown else ()),
+                *(references if setting == NONE else ()),
             ),
         )
-        for setting in chosen(zoo, findings)
+        for setting in settings
         for seed in zoo.scale.seeds
     ]
 
 
+def is_certified(setting):
+    """Whether something is proven of its models."""
+    return "lipschitz" in dict(setting.flags).get("defence", "")
+
+
 def chosen(zoo, findings):
-    """The settings that tuning chose, in their order: tuple of `Setting`; empty before its end."""
+    """The settings that go on trial, in their order: tuple of `Setting`; empty before tuning's end.
+
+    Of each defence the setting of least area within the stricter limit, without any within the
+    other, or else the least harmful; the winners; and those of `ADDED`.
+    """
     found = _all_tuned(zoo, findings)
-    best = {NONE} if found else set()
-    for limit in LIMITS:
-        within = {}
-        for setting in _within(limit, found):
-            within.setdefault(setting.defence, []).append(setting)
-        best.update(min(settings, key=found.get) for settings in within.values())
-    # A defence without a setting of good enough quality is shown with its least harmful one.
-    for defence in {setting.defence for setting in found} - {setting.defence for setting in best}:
-        own = [setting for setting in found if setting.defence == defence]
-        best.add(min(own, key=lambda setting: found[setting][1]))
+    if not found:
+        return ()
+    best = {NONE, *winners(zoo, findings).values()}
+    best |= {setting for _, *compared in ADDED for setting in compared}
+    for defence in {setting.defence for setting in found}:
+        own = {setting: found[setting] for setting in found if setting.defence == defence}
+        for limit in LIMITS:
+            within = [setting for setting in _within(limit, found) if setting in own]
+            if within:
+                best.add(min(within, key=found.get))
+                break
+        else:
+            best.add(min(own, key=lambda setting: found[setting][1]))
     return tuple(setting for setting in found if setting in best)
+
+
+def winners(zoo, findings):
+    """Dict of limit to the setting of least area within it; empty before tuning's end.
+
+    Random inference is attacked on fewer pairs and not compared here.
+    """
+    found = _all_tuned(zoo, findings)
+    settled = {setting: found[setting] for setting in found if not setting.is_random}
+    return {limit: min(_within(limit, settled), key=settled.get) for limit in LIMITS if settled}
 
 
 def compared(zoo, findings):
     """The settings that classifiers are put behind: set of `Setting`; empty before tuning's end.
 
-    The least area of all within each limit, and what the paper compares; none without classes.
+    The winners, and what the paper compares; none without classes.
     """
-    found = _all_tuned(zoo, findings)
-    if not found or not zoo.has_classes:
-        return set()
-    best = {min(_within(limit, found), key=found.get) for limit in LIMITS}
-    return best | {setting for setting in found if not setting.flags}
+    best = set(winners(zoo, findings).values())
+    return best | {NONE, TC, TC_HIERARCHY} if best and zoo.has_classes else set()
 
 
 def _all_tuned(zoo, findings):
@@ -165,4 +231,6 @@ def tuned(zoo, findings, setting):
     found = findings.of(zoo.defended(setting, zoo.scale.seeds[0]), zoo.tuning(setting))
     if found is None:
         return None
-    return float(np.nanmean(found["area_above_blending"])), float(found["squared_error"])
+    area = float(np.nanmean(found["area_above_blending"]))
+    # Without any pair that has a gap nothing is known: the worst.
+    return area if np.isfinite(area) else np.inf, float(np.mean(found["squared_error"]))

@@ -6,6 +6,7 @@ fixed seeds, so that every model is measured on the same ones.
 
 import numpy as np
 import tensorflow as tf
+from scipy import stats
 
 from seatbelt_tf import datasets
 from seatbelt_tf.attacks import maximum_damage
@@ -21,6 +22,9 @@ CURVE_NORMS = np.linspace(0.0, 1.0, 41)
 FINE_NORMS = np.linspace(0.0, 1.0, 401)
 SEED = 0
 SHOWN = 12
+# Pairs of samples that a certificate of samples is tried by.
+SAMPLES = 200
+LEAST_NORM = 0.01
 
 
 def clean(model, run, config, images):
@@ -29,7 +33,7 @@ def clean(model, run, config, images):
     batches = tf.data.Dataset.from_tensor_slices(test).batch(splits.BATCH)
     found = training.validate(model, batches)
     rebuilt = in_batches(model, test)
-    found["squared_error"] = _squared_error(rebuilt, test)
+    found["squared_error"] = np.mean(_squared_errors(rebuilt, test))
     metrics = run.read_metrics()
     return {
         **found,
@@ -69,61 +73,79 @@ def losses(model, run, config, pairs, weights, **options):
     return {"losses": by_weight["loss"], "weights": by_weight["weight"][0]}
 
 
-def strongest(model, run, config, split, objectives, pairs, weights, images, **options):
+def strongest(model, run, config, split, objectives, pairs, attacked, weights, images, **options):
     """Several batteries on the same pairs: at each distortion what closes most counts.
 
-    Mixing the target in counts as one of the attacks, so that no area above blending is negative.
+    `attacked` of the `pairs` are attacked, the first. Attacks may be scaled down, and mixing the
+    target in counts as one of them, so that no area above blending is negative.
     "area_OBJECTIVE" is the area above blending of one alone; "slope" the farthest that any attack
-    moved a reconstruction, relative to its distortion's norm; "squared_error" of reconstructions.
+    of a pair moved a reconstruction, relative to its distortion's norm; "squared_error" that of
+    the reconstruction of each of so many `images`.
     """
-    ends = batteries.pairs(config, None, pairs, SEED, split)
-    found, fired = {}, set()
+    ends = [side[:attacked] for side in batteries.pairs(config, None, pairs, SEED, split)]
+    chosen = {"split": split, **({"chosen_of": pairs} if attacked < pairs else {})}
+    found, scaled, fired = {}, {}, set()
     for objective in objectives:
         battery, found[objective] = _attacked(
-            model, run, config, ends, {"split": split}, weights, objective=objective, **options
+            model, run, config, ends, chosen, weights, objective=objective, **options
         )
         fired |= _fired(battery, found[objective])
+        smaller = distortion.scaled_down(battery.scorer, *ends, found[objective])
+        scaled[objective] = _together([found[objective], smaller])
     # The same for all: their pairs and the draws that score them are.
     blending = batteries.blending_shares(battery)
-    areas = {
-        f"area_{objective}": np.subtract(*distortion.areas(records, blending))
-        for objective, records in found.items()
-    }
-    records = {
-        name: np.concatenate([each[name] for each in found.values()])
-        for name in found[objectives[0]]
-    }
-    clean_images, _ = splits.first(config["data"], split, images)
-    measured = robustness.by_pair(records, blending)
+    measured = robustness.by_pair(_together(found.values()), blending)
     has_gap = np.isfinite(measured["attack_area"])
-    curves = _curves(records, blending, has_gap, FINE_NORMS)
+    curves = {
+        name: _curves(records, blending, has_gap, FINE_NORMS)
+        for name, records in {**scaled, "all": _together(scaled.values())}.items()
+    }
+    blended = curves["all"]["blending_curves"]
+    areas = {
+        f"area_{objective}": np.trapezoid(
+            curves[objective]["attack_curves"] - blended, FINE_NORMS, axis=1
+        )
+        for objective in objectives
+    }
+    # Between its points a curve of all may be below one objective's own.
+    attacks = [each["attack_curves"] for each in curves.values()]
+    clean_images, _ = splits.first(config["data"], split, images)
     return {
         **measured,
         **areas,
-        **or_blended(curves),
-        "slope": _slopes(model, records, ends[0]),
-        "squared_error": _squared_error(in_batches(model, clean_images), clean_images),
+        **or_blended(FINE_NORMS, np.max(attacks, axis=0), blended),
+        "slope": _slopes(model, _together(found.values()), ends[0]),
+        "squared_error": _squared_errors(in_batches(model, clean_images), clean_images),
         "fired": np.array(sorted(fired), str),
     }
 
 
-def or_blended(curves):
-    """What an attacker has who may mix the target in instead: `curves` and their areas by pair.
+def _together(records):
+    """Records of several attacks on the same pairs as one, with the fields that all have."""
+    records = list(records)
+    names = set.intersection(*map(set, records))
+    return {name: np.concatenate([each[name] for each in records]) for name in names}
+
+
+def or_blended(norms, attacked, blended):
+    """What an attacker has who may mix the target in instead: curves and their areas by pair.
 
     Args:
-        curves: dict with "curve_norms", (K,), "attack_curves" and "blending_curves", (P, K).
+        norms: (K,) relative norms.
+        attacked: (P, K) shares of the gap closed by attacks.
+        blended: (P, K) by mixing the target in.
     """
-    norms, blended = curves["curve_norms"], curves["blending_curves"]
-    best = np.maximum(curves["attack_curves"], blended)
+    best = np.maximum(attacked, blended)
     areas = {
         name: np.trapezoid(values, norms, axis=1)
         for name, values in (("attack_area", best), ("blending_area", blended))
     }
     halves = [distortion.norm_to_close((norms, curve)) for curve in best]
     return {
-        **curves,
         **areas,
+        "curve_norms": norms,
         "attack_curves": best,
+        "blending_curves": blended,
         "area_above_blending": areas["attack_area"] - areas["blending_area"],
         "norm_to_half": np.where(np.isnan(areas["attack_area"]), np.nan, halves),
     }
@@ -147,32 +169,78 @@ def _fired(battery, records):
     return {diagnosis.name for diagnosis in battery.diagnose(records) if diagnosis.fired}
 
 
-def damage(model, _run, config, images, radii, starts, steps, ancestors):
-    """How far an untargeted attack moves reconstructions: (A, M) for the radii, and certificates.
+def damage(model, _run, config, images, attacked, radii, starts, steps, ancestors):
+    """How far an untargeted attack moves reconstructions: (A, M) for the radii.
 
-    For a model with the defence "lipschitz": "certified", (A, M), whether no distortion of the
-    radius moves a sample's reconstruction by half the typical distance of two images or more, with
-    probability 0.9, and "violations", how many attacks moved a mean reconstruction further than
-    certified.
+    `attacked` of the `images` are attacked, the first. "typical" is the median distance of two
+    reconstructions of the model: one that blurs moves less.
     """
     ends, others = batteries.pairs(config, None, images, SEED)
     options = {"ancestors": ancestors, "starts": starts, "steps": steps}
-    attacked = [maximum_damage(model, ends, radius, **options) for radius in radii]
-    shifts = np.stack([found.damage for found in attacked])
-    found = {"radii": radii, "damage": shifts}
-    if "lipschitz" in model.defences:
-        tolerance = float(np.median(np.linalg.norm((ends - others).reshape(images, -1), axis=1)))
-        certified = lipschitz.certificate(model, ends, tolerance / 2)
-        norms = np.stack([found.distortion_norm for found in attacked])
-        slope = tolerance / 2 / certified.mean_radius
-        found |= {
-            "tolerance": tolerance / 2,
-            "mean_radius": certified.mean_radius,
-            "sample_radius": certified.sample_radius,
-            "certified": certified.sample_radius >= np.array(radii)[:, None],
-            "violations": np.sum(shifts > slope * norms),
-        }
-    return found
+    found = [maximum_damage(model, ends[:attacked], radius, **options) for radius in radii]
+    apart = in_batches(model, ends) - in_batches(model, others)
+    return {
+        "radii": radii,
+        "damage": np.stack([each.damage for each in found]),
+        "typical": np.median(_norms(apart)),
+    }
+
+
+def certificates(model, _run, config, images, radii, shares, probability, pairs, starts, steps):
+    """What is proven of a model with the defence "lipschitz", and whether attacks agree.
+
+    The tolerances, (T,), are `shares` of the median distance of two images. "certified", (T, A, M),
+    tells of every test image and radius whether reconstructions of samples are proven to stay
+    within the tolerance with the probability; "mean_radius", (T,), is that of all mean
+    reconstructions. The first of `pairs` images are attacked as by `damage`: "mean_violations"
+    counts the attacks, A × P, that moved a mean reconstruction further than proven;
+    "sample_violations" those after which more of 200 pairs of samples were further apart than the
+    probability allows (by a binomial test at 0.1 %), of the "sample_checks" that a proof covers.
+    """
+    test, _ = splits.first(config["data"], "test", images)
+    ends, others = batteries.pairs(config, None, pairs, SEED)
+    tolerances = np.array(shares) * float(np.median(_norms(ends - others)))
+    proven = [lipschitz.certificate(model, test, each, probability) for each in tolerances]
+    own = [lipschitz.certificate(model, ends, each, probability) for each in tolerances]
+    found = {
+        "tolerances": tolerances,
+        "radii": np.array(radii),
+        "mean_radius": np.array([each.mean_radius for each in proven]),
+        "certified": np.stack([np.array(radii)[:, None] <= each.sample_radius for each in proven]),
+    }
+    slope = tolerances[0] / proven[0].mean_radius
+    allowed = stats.binom.ppf(0.999, SAMPLES, 1 - probability)
+    mean_violations = sample_violations = sample_checks = 0
+    for radius in radii:
+        attacked = maximum_damage(model, ends, radius, starts=starts, steps=steps)
+        mean_violations += np.sum(attacked.damage > slope * attacked.distortion_norm)
+        apart = _sample_distances(model, ends, attacked.adversarial)
+        for tolerance, certified in zip(tolerances, own, strict=True):
+            covered = attacked.distortion_norm <= certified.sample_radius
+            beyond = np.sum(apart > tolerance, axis=0)
+            sample_violations += np.sum(beyond[covered] > allowed)
+            sample_checks += np.sum(covered)
+    return {
+        **found,
+        "bound": slope,
+        "mean_violations": mean_violations,
+        "sample_violations": sample_violations,
+        "sample_checks": sample_checks,
+    }
+
+
+def _sample_distances(model, images, attacked):
+    """Distances of reconstructions of independent samples, `SAMPLES` for each image: (S, M)."""
+    rebuilt = [
+        in_batches(
+            lambda rows, seed=seed: model.decode(model.infer(rows, seed).samples),
+            np.repeat(side, SAMPLES, axis=0),
+            # Draws are the same in every call: those of an image are all in one.
+            size=SAMPLES,
+        )
+        for seed, side in enumerate((images, attacked))
+    ]
+    return _norms(np.subtract(*rebuilt)).reshape(len(images), SAMPLES).T
 
 
 def samples(model, _run, _config, count):
@@ -233,9 +301,14 @@ def hearts(pairs):
     return tuple(datasets.scale(each).numpy().reshape(pairs, 64, 64, 1) for each in rendered)
 
 
-def _squared_error(rebuilt, images):
-    """Mean over images of the squared L2 distance: -> ()."""
-    return np.mean(np.sum(np.square(rebuilt - images), axis=(1, 2, 3)))
+def _norms(images):
+    """(M, H, W, C) -> (M,)."""
+    return np.linalg.norm(np.reshape(images, (len(images), -1)), axis=1)
+
+
+def _squared_errors(rebuilt, images):
+    """Squared L2 distances: -> (M,)."""
+    return np.square(_norms(rebuilt - images))
 
 
 def _curves(records, blending, has_gap, norms=CURVE_NORMS):
@@ -252,9 +325,9 @@ def _curves(records, blending, has_gap, norms=CURVE_NORMS):
 def _slopes(model, records, images):
     """The largest shift of each pair's mean reconstruction, relative to the distortion: (P,)."""
     shifts = in_batches(model, records["adversarial"]) - in_batches(model, images)[records["pair"]]
-    shifts = np.linalg.norm(shifts.reshape(len(shifts), -1), axis=1)
     norms = records["distortion_norm"]
-    slopes = np.divide(shifts, norms, out=np.zeros_like(shifts), where=norms > 0)
+    # Rounding moves reconstructions, too.
+    slopes = np.divide(_norms(shifts), norms, out=np.zeros_like(norms), where=norms > LEAST_NORM)
     return np.array([np.max(slopes[records["pair"] == pair]) for pair in range(len(images))])
 
 
@@ -290,6 +363,7 @@ FUNCTIONS = {
         losses,
         strongest,
         damage,
+        certificates,
         samples,
         denoising,
         overlap,

@@ -28,7 +28,7 @@ class Scale(NamedTuple):
         swiss_roll_steps: training steps on the Swiss roll.
         defences: settings of the trial of defences.
         tuning_pairs: pairs of validation images that settings are chosen by.
-        tuning_weights: number of λ there.
+        trial_weights: number of λ there and in the trial, whose attacks are also scaled down.
         restarts: random starts more of the attacks that defences are judged by.
         damage_starts: of the untargeted attack.
     """
@@ -50,7 +50,7 @@ class Scale(NamedTuple):
     swiss_roll_steps: int
     defences: tuple
     tuning_pairs: int
-    tuning_weights: int
+    trial_weights: int
     restarts: int
     damage_starts: int
 
@@ -74,7 +74,7 @@ SCALES = {
         swiss_roll_steps=20,
         defences=trial.FEW,
         tuning_pairs=2,
-        tuning_weights=3,
+        trial_weights=3,
         restarts=0,
         damage_starts=1,
     ),
@@ -100,7 +100,7 @@ SCALES = {
         swiss_roll_steps=5000,
         defences=trial.SETTINGS,
         tuning_pairs=10,
-        tuning_weights=12,
+        trial_weights=12,
         restarts=1,
         damage_starts=2,
     ),
@@ -122,7 +122,7 @@ SCALES = {
         swiss_roll_steps=20000,
         defences=trial.SETTINGS,
         tuning_pairs=20,
-        tuning_weights=24,
+        trial_weights=24,
         restarts=2,
         damage_starts=4,
     ),

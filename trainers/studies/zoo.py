@@ -7,6 +7,9 @@ OBJECTIVES = ("latent_kl", "output", "latent_w2")
 PARTS = ("bottom", "top", "all")
 # L2, pixels in [-1, 1].
 DAMAGE_RADII = (0.1, 0.5, 1.0, 2.0, 4.0)
+CERTIFIED_RADII = (0.1, 0.5, 1.0)
+# Of certificates, as shares of the median distance of two images.
+TOLERANCES = (0.125, 0.25, 0.5)
 
 
 class Zoo:
@@ -94,33 +97,57 @@ class Zoo:
     def defended(self, setting, seed):
         """The model of a `defences.Setting`."""
         plain = self.of(setting.beta, self.scale.depth if setting.is_deep else 1, seed)
-        options = tuple(sorted({**dict(plain.options), **dict(setting.flags)}.items()))
-        # Without flags it is a model of the comparison, which is not trained again.
-        member = setting.defence if setting.flags else plain.member
+        options = {**dict(plain.options), **dict(setting.flags)}
+        if setting.units > 1:
+            options["latent_dims"] = str(setting.units * self.width)
+        if setting.longer > 1 and "steps" in options:
+            options["steps"] *= setting.longer
+        options = tuple(sorted(options.items()))
+        # What is a model of the comparison is not trained again.
+        member = plain.member if options == plain.options else setting.defence
         return plain._replace(member=member, options=options)
 
     def tuning(self, setting):
         """The attacks on validation pairs that a setting is chosen by."""
         scale = self.scale
-        sizes = scale.tuning_pairs, scale.tuning_weights, 0
-        return self._strongest(setting, "validation", ("latent_kl", "output"), *sizes)
+        return self._strongest(setting, "validation", ("latent_kl", "output"), scale.tuning_pairs)
 
     def strongest(self, setting):
         """The attacks on test pairs that a setting is judged by."""
-        scale = self.scale
-        sizes = scale.pairs, scale.weights, scale.restarts
-        return self._strongest(setting, "test", OBJECTIVES, *sizes)
+        return self._strongest(setting, "test", OBJECTIVES, self.scale.pairs, self.scale.restarts)
+
+    def reference(self, setting):
+        """The same on the plain VAE: as many pairs, λ and evaluations."""
+        return self._strongest(
+            setting, "test", OBJECTIVES, self.scale.pairs, self.scale.restarts, ancestors="mean"
+        )
 
     def damage(self, setting):
-        """The untargeted attack, and certificates where there are any."""
+        """The untargeted attack."""
         return Measure(
             "damage",
             (
                 ("images", self.scale.pairs),
+                ("attacked", self._attacked(setting, self.scale.pairs)),
                 ("radii", DAMAGE_RADII),
-                ("starts", 1 if setting.is_random else self.scale.damage_starts),
-                ("steps", 20 if setting.is_random else 100),
+                ("starts", self.scale.damage_starts),
+                ("steps", 100),
                 ("ancestors", "sample" if setting.is_random else "mean"),
+            ),
+        )
+
+    def certificates(self):
+        """What is proven of the models with "lipschitz", and whether attacks agree."""
+        return Measure(
+            "certificates",
+            (
+                ("images", self.scale.images),
+                ("radii", CERTIFIED_RADII),
+                ("shares", TOLERANCES),
+                ("probability", 0.9),
+                ("pairs", self.scale.pairs),
+                ("starts", self.scale.damage_starts),
+                ("steps", 100),
             ),
         )
 
@@ -128,17 +155,23 @@ class Zoo:
         """Images from the prior."""
         return Measure("samples", (("count", 12),))
 
-    def _strongest(self, setting, split, objectives, pairs, weights, restarts):
-        share = 4 if setting.is_random else 1
+    def _attacked(self, setting, pairs):
+        """How many of the pairs: gradients through a chain take a hundred times as long."""
+        return max(1, pairs // 4) if setting.is_random else pairs
+
+    def _strongest(self, setting, split, objectives, pairs, restarts=0, ancestors=None):
+        usual = "sample" if setting.is_random else "mean"
+        evaluations = self.scale.max_evaluations
         return Measure(
             "strongest",
             (
                 ("split", split),
                 ("objectives", objectives),
-                ("ancestors", "sample" if setting.is_random else "mean"),
+                ("ancestors", ancestors or usual),
                 ("pairs", pairs),
-                ("weights", max(2, weights // share)),
-                ("max_evaluations", max(2, self.scale.max_evaluations // share)),
+                ("attacked", self._attacked(setting, pairs)),
+                ("weights", self.scale.trial_weights),
+                ("max_evaluations", evaluations // 2 if setting.is_random else evaluations),
                 ("restarts", 0 if setting.is_random else restarts),
                 ("images", self.scale.images),
             ),

@@ -3,17 +3,18 @@
 import numpy as np
 
 from seatbelt_tf import figures
+from seatbelt_tf.evaluation import intervals
 from seatbelt_tf.evaluation.downstream import TASKS
 from seatbelt_tf.figures import charts
-from trainers.studies import cells
 from trainers.studies import defences as trial
 from trainers.studies.reports import common
-from trainers.studies.study import Report, in_words, interval
-from trainers.studies.tables import number
+from trainers.studies.study import Report, in_words
+from trainers.studies.tables import number, words
 from trainers.studies.zoo import OBJECTIVES
 
 ERROR = "squared error / plain VAE's"
-CERTIFIED_RADII = (0.1, 0.5, 1.0)
+# Of the plain VAE's area above blending, by limit of the squared error.
+GOALS = dict(zip(trial.LIMITS, (0.25, 0.1), strict=True))
 
 
 def report(zoo, findings):
@@ -23,18 +24,21 @@ def report(zoo, findings):
     finished = [s for s in chosen if _of(zoo, findings, s, zoo.strongest(s))]
     if not finished:
         return Report(tables, {})
-    tables["defences"] = [_row(zoo, findings, setting) for setting in finished]
-    certificates = [row for s in finished for row in _certificates(zoo, findings, s)]
-    if certificates:
-        tables["certificates"] = certificates
-    classified = [row for setting in finished for row in _downstream(zoo, findings, setting)]
-    if classified:
-        tables["downstream"] = classified
-    areas = [_area(zoo, findings, setting) for setting in finished]
-    least = int(np.argmin(np.nan_to_num(areas, nan=np.inf)))
-    ours = (
-        f"least {common.AREA}: {title(finished[least])} {number(areas[least])} at "
-        f"{tables['defences'][least][ERROR]} times the plain VAE's squared error"
+    goals = [row for row in _goals(zoo, findings) if row]
+    tables |= {
+        "goals": goals,
+        "defences": [_row(zoo, findings, setting) for setting in finished],
+        "attacks": [_attacks_row(zoo, findings, setting) for setting in finished],
+        "added": [
+            _added(zoo, findings, *each) for each in trial.ADDED if set(each[1:]) <= {*finished}
+        ],
+        "certificates": [row for s in finished for row in _certificates(zoo, findings, s)],
+        "downstream": [row for s in finished for row in _downstream(zoo, findings, s)],
+    }
+    ours = "; ".join(
+        f"{row['chosen']} at most {row['limit']} times the plain VAE's squared error: "
+        f"{row[SHARE].split()[0]} of its {common.AREA}"
+        for row in goals
     )
     return Report(tables, _figures(zoo, findings, finished), ours=ours)
 
@@ -46,8 +50,8 @@ def title(setting):
         for name, value in setting.flags
         if not isinstance(value, str)
     ]
-    units = dict(setting.flags).get("latent_dims")
-    options += [f"units {units.replace(',', ' ')}"] if units else []
+    options += [f"{setting.units} times the units"] if setting.units > 1 else []
+    options += [f"{setting.longer} times the steps"] if setting.longer > 1 else []
     return ", ".join([setting.defence, *options])
 
 
@@ -66,13 +70,6 @@ def _values(zoo, findings, setting, measure, name):
     return findings.over_seeds(_models(zoo, setting), measure, name)
 
 
-def _area(zoo, findings, setting):
-    """The mean area above blending of the trial, NaN without any pair that has one."""
-    measure = zoo.strongest(setting)
-    mean, _, _ = interval(_values(zoo, findings, setting, measure, "area_above_blending"))
-    return mean
-
-
 def _tuning(zoo, findings, chosen):
     rows, plain = [], trial.tuned(zoo, findings, trial.NONE)
     for setting in zoo.scale.defences:
@@ -82,48 +79,137 @@ def _tuning(zoo, findings, chosen):
             {
                 "setting": title(setting),
                 f"{common.AREA}, validation": number(area),
+                "squared error, validation": number(error),
                 "squared error / plain VAE's, validation": number(
                     error / plain[1] if plain else np.nan
                 ),
-                "chosen": "yes" if setting in chosen else "",
+                "on trial": "yes" if setting in chosen else "",
             }
         )
     return rows
 
 
+def _both(zoo, findings, setting, name):
+    """(S, P) values of a setting and of the plain VAE under the same attacks, seed by seed."""
+    found = [
+        (findings.of(own, zoo.strongest(setting)), findings.of(plain, zoo.reference(setting)))
+        for own, plain in zip(_models(zoo, setting), _models(zoo, trial.NONE), strict=True)
+    ]
+    found = [each for each in found if each[0] is not None and each[1] is not None]
+    return (
+        tuple(np.stack([each[place][name] for each in found]) for place in (0, 1))
+        if found
+        else None
+    )
+
+
+def _ratio(pair, digits=3):
+    """The ratio of the means of two (S, P) arrays with its interval, in words; "—" for None."""
+    if pair is None:
+        return "—"
+    return words(*_ratio_interval(pair), digits)
+
+
+def _ratio_interval(pair):
+    usable = np.all(np.isfinite(pair), axis=(0, 1))
+    if not usable.any():
+        return (np.nan,) * 3
+    own, plain = (values[:, usable] for values in pair)
+    return intervals.crossed_ratio_interval(own, plain)
+
+
+SHARE = "share of the plain VAE's area"
+
+
+def _goals(zoo, findings):
+    """Whether the settings chosen for a limit reach its goal on test images, a row a limit."""
+    for limit, setting in trial.winners(zoo, findings).items():
+        areas, errors = (
+            _both(zoo, findings, setting, name) for name in ("area_above_blending", "squared_error")
+        )
+        if areas is None:
+            continue
+        mean, lower, upper = _ratio_interval(areas)
+        goal = GOALS[limit]
+        verdict = "reached" if upper <= goal else "not reached" if lower > goal else "undecided"
+        yield {
+            "limit": f"{limit:g}",
+            "chosen": title(setting),
+            ERROR: _ratio(errors, 4),
+            SHARE: words(mean, lower, upper),
+            "goal": f"{goal:g}",
+            "verdict": verdict,
+        }
+
+
 def _row(zoo, findings, setting):
     """One row of the trial."""
 
-    def values(name, measure=None, of=setting):
-        return _values(zoo, findings, of, measure or zoo.strongest(of), name)
+    def values(name):
+        return _values(zoo, findings, setting, zoo.strongest(setting), name)
 
-    areas, plain = values("area_above_blending"), values("area_above_blending", of=trial.NONE)
-    same = plain is not None and len(plain) == len(areas)
-    both = [(_models(zoo, which), zoo.strongest(which)) for which in (trial.NONE, setting)]
-    error, plain_error = values("squared_error"), values("squared_error", of=trial.NONE)
+    areas, errors = values("area_above_blending"), values("squared_error")
+    both = _both(zoo, findings, setting, "area_above_blending")
     clean = _of(zoo, findings, setting, zoo.clean())
-    shifts = _values(zoo, findings, setting, zoo.damage(setting), "damage")
+    # Evaluation knows nothing of chains.
+    quality = ("—", "—")
+    if not setting.is_random:
+        quality = (common.mean(clean, name) for name in ("log_likelihood", "elbo"))
+    dims = zoo.defended(setting, 0).option("latent_dims")
+    return {
+        "setting": title(setting),
+        "units": dims or f"{zoo.scale.depth} layers",
+        "pairs": int(np.sum(np.all(np.isfinite(areas), axis=0))),
+        common.AREA: in_words(areas),
+        "by seed": " ".join(number(_mean(row)) for row in areas),
+        "less than the plain VAE's": in_words(None if both is None else both[1] - both[0]),
+        SHARE: _ratio(both),
+        "squared error": number(float(errors.mean()), 4),
+        ERROR: _ratio(_both(zoo, findings, setting, "squared_error"), 4),
+        **dict(zip(("log p(x|z)", "ELBO"), quality, strict=True)),
+        "checks that fired": common.fired(findings, _models(zoo, setting), zoo.strongest(setting)),
+    }
+
+
+def _attacks_row(zoo, findings, setting):
+    """What each attack did to a setting, those that have no target among them."""
+    measure = zoo.strongest(setting)
     row = {
         "setting": title(setting),
-        "seeds": len(areas),
-        common.AREA: in_words(areas),
-        "less than the plain VAE's": in_words(findings.differences(*both, "area_above_blending")),
-        "share of the plain VAE's": number(_mean(areas) / _mean(plain) if same else np.nan),
-        ERROR: number(float(error.mean() / plain_error.mean()) if same else np.nan, 4),
-        "log p(x|z)": common.mean(clean, "log_likelihood"),
-        "ELBO": common.mean(clean, "elbo"),
         **{
-            f"{common.AREA}, {objective} alone": in_words(values(f"area_{objective}"))
+            f"{common.AREA}, {objective} alone": in_words(
+                _values(zoo, findings, setting, measure, f"area_{objective}")
+            )
             for objective in OBJECTIVES
         },
-        "norm for half the gap": in_words(values("norm_to_half")),
+        "norm for half the gap": in_words(_values(zoo, findings, setting, measure, "norm_to_half")),
     }
+    found = _of(zoo, findings, setting, zoo.damage(setting))
     for place, radius in enumerate(dict(zoo.damage(setting).options)["radii"]):
-        moved = None if shifts is None else shifts[:, place]
-        row[f"farthest shift found within ‖d‖ = {radius:g}"] = in_words(moved)
-    row["training, times the plain VAE's"] = number(_training_ratio(zoo, findings, setting))
-    row["checks that fired"] = common.fired(findings, _models(zoo, setting), zoo.strongest(setting))
+        moved = np.stack([each["damage"][place] for each in found]) if found else None
+        row[f"farthest shift within ‖d‖ = {radius:g}"] = in_words(moved)
+    typical = [float(each["typical"]) for each in found]
+    row["typical distance of two reconstructions"] = (
+        number(float(np.mean(typical))) if found else "—"
+    )
     return row
+
+
+def _added(zoo, findings, what, with_it, without):
+    """What the paper's penalty or hierarchy adds to a defence."""
+
+    def compared(name, measure, reduce=np.asarray):
+        results = [(_models(zoo, s), measure(s)) for s in (with_it, without)]
+        return in_words(findings.differences(*results, name, reduce))
+
+    return {
+        "added": what,
+        "with": title(with_it),
+        "without": title(without),
+        f"{common.AREA} (difference)": compared("area_above_blending", zoo.strongest),
+        "squared error (difference)": compared("squared_error", zoo.strongest),
+        "ELBO (difference)": compared("elbo", lambda _: zoo.clean(), np.atleast_1d),
+    }
 
 
 def _mean(values):
@@ -132,74 +218,71 @@ def _mean(values):
     return float(np.mean(finite)) if finite.size else np.nan
 
 
-def _training_ratio(zoo, findings, setting):
-    """Seconds of training relative to the plain VAE's, over the first seed."""
-    runs = [
-        cells.run_of(findings.store, zoo.defended(which, zoo.scale.seeds[0]))
-        for which in (setting, trial.NONE)
-    ]
-    own, plain = map(cells.training_seconds, runs)
-    return own / plain
-
-
 def _certificates(zoo, findings, setting):
-    """What is proven, apart from what attacks found: a row a setting with certificates."""
-    found = [
-        each for each in _of(zoo, findings, setting, zoo.damage(setting)) if "certified" in each
-    ]
-    if not found:
-        return []
-    radii = list(found[0]["radii"])
-    shares = np.mean([each["certified"] for each in found], axis=(0, 2))
-    slopes = [each["slope"].max() for each in _of(zoo, findings, setting, zoo.strongest(setting))]
-    bound = found[0]["tolerance"] / found[0]["mean_radius"]
-    return [
-        {
-            "setting": title(setting),
-            "tolerance (half the median distance of two images)": number(
-                float(found[0]["tolerance"])
-            ),
-            **{
-                f"share certified at ‖d‖ = {radius:g} (samples, probability 0.9)": number(
-                    float(shares[radii.index(radius)])
-                )
-                for radius in CERTIFIED_RADII
-            },
-            "certified radius of every mean reconstruction": number(float(found[0]["mean_radius"])),
-            "certified slope": number(float(bound), 4),
-            "steepest attack found": number(float(max(slopes)), 4),
-            "attacks that broke a certificate": int(
-                sum(each["violations"] for each in found) + np.sum(np.array(slopes) > bound)
-            ),
+    """What is proven, apart from what attacks found: a row a tolerance."""
+    found = _of(zoo, findings, setting, zoo.certificates())
+    rows = []
+    for place, tolerance in enumerate(found[0]["tolerances"] if found else ()):
+        shares = {
+            f"share certified at ‖d‖ = {radius:g} (samples, probability 0.9)": in_words(
+                np.stack([each["certified"][place, column] for each in found]).astype(float)
+            )
+            for column, radius in enumerate(found[0]["radii"])
         }
-    ]
+        slopes = _values(zoo, findings, setting, zoo.strongest(setting), "slope")
+        broken = np.sum(slopes > found[0]["bound"]) + sum(each["mean_violations"] for each in found)
+        rows.append(
+            {
+                "setting": title(setting),
+                "tolerance": number(float(tolerance)),
+                **shares,
+                "radius of every mean reconstruction": number(
+                    float(found[0]["mean_radius"][place])
+                ),
+                "certified slope": number(float(found[0]["bound"]), 4),
+                "steepest attack found": number(float(slopes.max()), 4),
+                "attacks that broke it": int(broken),
+                "images whose samples broke theirs": "{} of {}".format(
+                    *(
+                        int(sum(each[f"sample_{name}"] for each in found))
+                        for name in ("violations", "checks")
+                    )
+                ),
+            }
+        )
+    return rows
 
 
 def _downstream(zoo, findings, setting):
     """Accuracies of classifiers behind a setting, a row a classifier."""
     measure = zoo.downstream(trial.END_TO_END_RADII)
-    distances = _values(zoo, findings, setting, measure, "distortion_norm")
-    if distances is None:
-        return []
+    found = _of(zoo, findings, setting, measure)
+    plain = [(_models(zoo, s), measure) for s in (setting, trial.NONE)]
     rows = []
-    for task in TASKS:
-        clean, attacked, end_to_end = (
-            _values(zoo, findings, setting, measure, f"{kind}_{task}")
-            for kind in ("clean", "attacked", "end_to_end")
+    for task in TASKS if found else ():
+        before, attacked, end_to_end = (
+            np.stack([select(each) for each in found]).astype(float)
+            for select in (
+                lambda each, task=task: each[f"clean_{task}"][each["rows"]],
+                lambda each, task=task: each[f"attacked_{task}"],
+                lambda each, task=task: each[f"end_to_end_{task}"],
+            )
         )
         rows.append(
             {
                 "setting": title(setting),
                 "classifier": task,
-                "clean": in_words(clean),
+                "clean": in_words(_values(zoo, findings, setting, measure, f"clean_{task}")),
                 "attacked, λ = 1": in_words(attacked),
+                "drop": in_words(attacked - before),
+                "above the plain VAE's": in_words(findings.differences(*plain, f"attacked_{task}")),
                 **{
-                    f"attacked end to end, ‖d‖ ≤ {radius:g}": in_words(found)
-                    for radius, found in zip(
+                    f"attacked end to end, ‖d‖ ≤ {radius:g}": in_words(right)
+                    for radius, right in zip(
                         trial.END_TO_END_RADII, np.moveaxis(end_to_end, 1, 0), strict=True
                     )
                 },
-                "‖d‖, λ = 1": number(float(distances.mean())),
+                "‖d‖, λ = 1": number(float(np.mean([each["distortion_norm"] for each in found]))),
             }
         )
     return rows
@@ -211,7 +294,8 @@ def _figures(zoo, findings, settings):
     plain = _values(zoo, findings, trial.NONE, zoo.strongest(trial.NONE), "squared_error")
     for setting in settings if plain is not None else ():
         measure = zoo.strongest(setting)
-        errors = _values(zoo, findings, setting, measure, "squared_error") / plain.mean()
+        errors = _values(zoo, findings, setting, measure, "squared_error").mean(axis=1)
+        errors /= plain.mean()
         areas = _values(zoo, findings, setting, measure, "area_above_blending")
         # Without a gap between images and targets there is nothing to attack.
         if np.any(np.isfinite(areas)):
