@@ -21,10 +21,11 @@ battery_flags.define(["latent_kl"])
 flags.DEFINE_string("layers", "all", "all, top, bottom, or numbers from 0, the bottom: 0,2.")
 flags.DEFINE_enum(
     "ancestors",
-    "mean",
+    None,
     ["mean", "sample", "fresh"],
     "mean: latents above at their means; sample: averaged over --draws of them; fresh: redrawn at "
-    "every evaluation, which makes a weak attack.",
+    "every evaluation, which makes a weak attack. Default: mean; sample where inference is random "
+    "(--defence=mcmc).",
 )
 flags.DEFINE_integer("draws", 4, "Draws of the ancestors, for sample and fresh.")
 flags.DEFINE_integer("restarts", 0, "Further random starts of each attack.")
@@ -51,7 +52,7 @@ def main():
         options = {
             "objective": objective,
             "layers": layers,
-            "ancestors": FLAGS.ancestors,
+            "ancestors": FLAGS.ancestors or battery_flags.usual_ancestors(config),
             "draws": FLAGS.draws,
             "max_evaluations": FLAGS.max_evaluations,
             "restarts": FLAGS.restarts,

@@ -24,6 +24,17 @@ def define(objectives):
     flags.DEFINE_integer("max_evaluations", 400, "Evaluations allowed to each attack.")
 
 
+def usual_ancestors(config):
+    """How the latents above are taken unless told: averaged over draws where inference is random.
+
+    An attacker who knew the draws of a Markov chain would be none that a user has to fear.
+
+    Args:
+        config: a run's configuration.
+    """
+    return "sample" if "mcmc" in config["model"].get("defences", {}) else "mean"
+
+
 def chosen_run(*counts):
     """The `runs.Run` of the flags, trained, after all of them are checked.
 

@@ -31,7 +31,7 @@ common_flags.define_seed()
 common_flags.define_data_dir("the run's")
 
 # Of trainers.attack's own defaults: the same settings are the same battery.
-ATTACK = {"layers": "all", "ancestors": "mean", "draws": 4, "restarts": 0}
+ATTACK = {"layers": "all", "draws": 4, "restarts": 0}
 
 
 def main():
@@ -88,7 +88,12 @@ def _attack(subject, config):
     from trainers.evaluation.sections import Attacked
 
     ends = batteries.pairs(config, FLAGS.data_dir, FLAGS.pairs, FLAGS.seed)
-    options = {**ATTACK, "max_evaluations": FLAGS.max_evaluations, "seed": FLAGS.seed}
+    options = {
+        **ATTACK,
+        "ancestors": battery_flags.usual_ancestors(config),
+        "max_evaluations": FLAGS.max_evaluations,
+        "seed": FLAGS.seed,
+    }
     found = []
     for objective in dict.fromkeys(FLAGS.objective):
         attacks = batteries.open_battery(

@@ -12,6 +12,8 @@ class Adversarial(Defence):
     The second is the whole objective, penalties and all, with posteriors of the attacked images
     and the likelihood of the clean ones; d, in the L2 ball and the pixel box, is found by a few
     projected-gradient steps from a random start: see `perturbations.goal` for what it raises.
+    Attacked images are encoded as at inference: batch normalisation takes its moving statistics,
+    with which d was found, and learns them from clean images alone.
     """
 
     def loss(self, model, images, loss, noise, key):
@@ -19,5 +21,5 @@ class Adversarial(Defence):
         goal = perturbations.goal(self.attack, model, images)
         start = image_noise(images, key)
         attacked = images + ball.ascend(goal, images, self.radius, self.steps, start)
-        attacked_loss = model._objective(images, noise, True, attacked).loss
+        attacked_loss = model._objective(images, noise, False, attacked).loss
         return (1.0 - self.weight) * loss + self.weight * attacked_loss

@@ -101,7 +101,8 @@ def certificate(model, images, tolerance, probability=0.9):
         `Certificate`.
 
     Raises:
-        ValueError: another model, or an argument out of range.
+        ValueError: another model, an argument out of range, or a GPU that rounds float32 products
+            to TensorFloat-32.
     """
     if "lipschitz" not in model.defences:
         raise checks.invalid("model", "one with the defence 'lipschitz'", sorted(model.defences))
@@ -112,6 +113,12 @@ def certificate(model, images, tolerance, probability=0.9):
     tolerance = checks.finite_number("tolerance", tolerance, above=0)
     if not 0 < checks.finite_number("probability", probability) < 1:
         raise checks.invalid("probability", "a number between 0 and 1", probability)
+    if _rounds_products():
+        raise checks.invalid(
+            "the GPU's arithmetic",
+            "float32: tf.config.experimental.enable_tensor_float_32_execution(False)",
+            "TensorFloat-32",
+        )
     images = pixels.check_images(images, model.image_shape)
     options = model.defences["lipschitz"]
     stddev = np.asarray(model.encode(images)[0].stddev, np.float64)
@@ -123,6 +130,14 @@ def certificate(model, images, tolerance, probability=0.9):
         holds = movement(model, stddev, middle, probability) <= tolerance
         radii, high = np.where(holds, middle, radii), np.where(holds, high, middle)
     return Certificate(tolerance / reach, radii)
+
+
+def _rounds_products():
+    """Whether float32 matrix products are TF32's, of ten bits, as on GPUs they are by default."""
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    return bool(gpus) and tf.config.experimental.tensor_float_32_execution_enabled()
 
 
 def movement(model, stddev, radii, probability):

@@ -110,6 +110,15 @@ def chain(log_density, start, scales, step_size, steps, leapfrog_steps, keys):
         gradients = tape.gradient(value, position)
         return value, [scale * part for scale, part in zip(scales, gradients, strict=True)]
 
+    def trajectory(position, gradients, momentum, size):
+        for _ in range(leapfrog_steps):
+            momentum = _moved(momentum, gradients, size / 2)
+            shifts = [scale * part for scale, part in zip(scales, momentum, strict=True)]
+            position = _moved(position, shifts, size)
+            value, gradients = log_density_and_gradients(position)
+            momentum = _moved(momentum, gradients, size / 2)
+        return position, value, gradients, momentum
+
     draws = _draws(keys, steps, sum(sizes) + 1)
     position = tuple(start)
     value, gradients = log_density_and_gradients(position)
@@ -117,27 +126,17 @@ def chain(log_density, start, scales, step_size, steps, leapfrog_steps, keys):
         momentum = tf.split(draws[:, step, 1:], sizes, axis=1)
         threshold = tf.math.log(_uniform(draws[:, step, 0]))
         energy = value - _kinetic(momentum)
-        proposal, proposed_gradients = position, gradients
-        for _ in range(leapfrog_steps):
-            momentum = _moved(momentum, proposed_gradients, step_size / 2)
-            shifts = [scale * part for scale, part in zip(scales, momentum, strict=True)]
-            proposal = tuple(_moved(proposal, shifts, step_size))
-            proposed, proposed_gradients = log_density_and_gradients(proposal)
-            momentum = _moved(momentum, proposed_gradients, step_size / 2)
+        _, proposed, _, final_momentum = trajectory(position, gradients, momentum, step_size)
         # A proposal that overflowed compares false, and is rejected.
-        accepted = proposed - _kinetic(momentum) - energy > threshold
-        position = _chosen(accepted, proposal, position)
-        gradients = _chosen(accepted, proposed_gradients, gradients)
-        value = tf.where(accepted, proposed, value)
+        accepted = proposed - _kinetic(final_momentum) - energy > threshold
+        # Once more, in place of a choice: the gradient of what overflowed is NaN, chosen or not.
+        size = tf.where(accepted[:, None], step_size, 0.0)
+        position, value, gradients, _ = trajectory(position, gradients, momentum, size)
     return position
 
 
 def _moved(parts, steps, size):
-    return [part + size * step for part, step in zip(parts, steps, strict=True)]
-
-
-def _chosen(accepted, new, old):
-    return tuple(tf.where(accepted[:, None], *pair) for pair in zip(new, old, strict=True))
+    return tuple(part + size * step for part, step in zip(parts, steps, strict=True))
 
 
 def _kinetic(momentum):

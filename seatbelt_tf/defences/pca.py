@@ -1,8 +1,9 @@
 """An encoder that is no easier to steer than by mixing the target in: the principal components.
 
-They are the posterior means of probabilistic PCA (Tipping and Bishop 1999), the optimum of a VAE
-with linear networks (Lucas et al. 2019). To bring them to the target's, an attacker has to bring in
-all that they see of it. The decoder remains a network, and so do the layers above the lowest.
+They are, but for a factor that nears 1 as the noise does 0, the posterior means of probabilistic
+PCA (Tipping and Bishop 1999), the optimum of a VAE with linear networks (Lucas et al. 2019). To
+bring them to the target's, an attacker has to bring in all that they see of it. The decoder remains
+a network, and so do the layers above the lowest.
 """
 
 import math
@@ -60,12 +61,14 @@ class PrincipalComponents(Defence):
         from sklearn.decomposition import PCA
 
         units, count = model.latent_dims[0], len(images)
-        if count < units:
-            raise checks.invalid("images", f"at least latent_dims[0] = {units} of them", count)
+        if count <= units:
+            raise checks.invalid("images", f"more than latent_dims[0] = {units} of them", count)
         fitted = PCA(units, svd_solver="randomized", random_state=0)
         fitted.fit(images.reshape(count, -1))
-        # A component along which the images do not differ is left as it is.
-        scales = np.sqrt(np.maximum(fitted.explained_variance_, np.finfo(np.float32).eps))
+        # A component along which the images do not differ is not magnified.
+        variances = fitted.explained_variance_
+        differs = variances > np.finfo(np.float32).eps * variances[0]
+        scales = np.sqrt(np.where(differs, variances, 1.0))
         self._components.fit(fitted.mean_, fitted.components_.T, scales)
 
     def is_adapted(self):

@@ -14,6 +14,18 @@ DEFAULTS = {
     "smooth_encoder": {"radius": 4.0, "steps": 2, "weight": 1.0},
     "variance_floor": {"min_stddev": 0.1},
 }
+# What a `base.Defence` does, so that no option may have the name.
+HOOKS = (
+    "networks",
+    "build",
+    "adapt",
+    "is_adapted",
+    "shown",
+    "posterior",
+    "scale",
+    "loss",
+    "inferred",
+)
 
 
 def _positive(name, value):
@@ -35,7 +47,8 @@ _CHECKS = {
     "noise": _positive,
     "bound": _positive,
     "latent_scale": _positive,
-    "max_stddev": _positive,
+    # As the networks' least standard deviation is, which it has to be above.
+    "max_stddev": lambda name, value: checks.finite_number(name, value, above=1e-4),
     "chain_steps": checks.positive_integer,
     "leapfrog_steps": checks.positive_integer,
     "step_size": _positive,
@@ -53,14 +66,20 @@ def add(name, defaults, option_checks=None):
             `checks`, for options that no other defence has; the others keep their meaning.
 
     Raises:
-        ValueError: the name is taken, or an option has no check.
+        ValueError: the name is taken, an option is called as a method of `Defence` is or has no
+            check, or its default does not pass that.
     """
     if name in DEFAULTS:
         raise checks.invalid("name", "one that no defence has", repr(name))
     known = (option_checks or {}) | _CHECKS
-    for option in defaults:
+    checked = {}
+    for option, value in defaults.items():
         checks.one_of(f"{name}'s option", option, known)
-    DEFAULTS[name] = dict(defaults)
+        if option in HOOKS:
+            taken = ", ".join(HOOKS)
+            raise checks.invalid(f"{name}'s option", f"none of {taken}", repr(option))
+        checked[option] = known[option](f"{name} {option}", value)
+    DEFAULTS[name] = checked
     _CHECKS.update(known)
 
 

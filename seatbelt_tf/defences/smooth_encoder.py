@@ -1,4 +1,4 @@
-"""Posteriors that perturbed inputs do not move (Cemgil et al. 2020, "Autoencoding VAE")."""
+"""Posteriors that perturbed inputs do not move (Cemgil et al., ICLR 2020, "Smooth Encoders")."""
 
 from seatbelt_tf import ball, replicas
 from seatbelt_tf.defences import perturbations

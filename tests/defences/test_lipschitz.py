@@ -1,5 +1,7 @@
 """Constants of the Lipschitz networks in float64, and certificates that no attack violates."""
 
+import types
+
 import numpy as np
 import pytest
 
@@ -86,6 +88,69 @@ def test_no_attack_violates_a_certificate(latent_dims, options):
     )
     apart = np.linalg.norm((one - other).reshape(2, 200, -1), axis=2)
     assert np.all(np.mean(apart <= tolerance, axis=1) >= probability)
+
+
+def _isometry(rng, rows, columns):
+    """A matrix that keeps norms: (rows, columns), rows ≥ columns."""
+    return np.linalg.qr(rng.normal(size=(rows, columns)))[0]
+
+
+# A linear hierarchy of which every map is as steep as it may be.
+INFERENCES = [("skip", "all"), ("chain", "all"), ("skip", "bottom")]
+
+
+@pytest.mark.parametrize(("inference", "likelihood_from"), INFERENCES)
+def test_constants_are_those_of_the_steepest_linear_hierarchy(inference, likelihood_from):
+    model, decoded = _linear(inference, likelihood_from)
+    rng = np.random.default_rng(3)
+    images = rng.normal(size=(2, 1, 5))
+    apart = np.linalg.norm(np.subtract(*decoded(images, np.zeros((2, 1, 3, 40)))))
+    assert apart / np.linalg.norm(images[0] - images[1]) == pytest.approx(1.5)
+    # Samples: not below what they do, and not far above.
+    stddev = np.full((1, 6), 0.1)
+    for radius in (0.0, 0.5, 2.0):
+        step = radius * images[0] / np.linalg.norm(images[0])
+        # The upper layers' standard deviation is the largest, the lowest one's has moved.
+        moved = 0.1 + 0.2 / 4 * radius / 6**0.5
+        deviations = np.array([[0.1, 0.2, 0.2], [moved, 0.2, 0.2]])[:, None, :, None]
+        noise = deviations * rng.normal(size=(2, 20_000, 3, 40))
+        ends = decoded(np.stack([images[0], images[0] + step]), noise)
+        exact = np.quantile(np.linalg.norm(ends[0] - ends[1], axis=1), 0.9)
+        bound = lipschitz.movement(model, stddev, np.array([radius]), 0.9)[0]
+        assert exact <= bound <= 2.5 * exact
+
+
+def _linear(inference, likelihood_from):
+    """What certificates read of a model of three layers, and images' reconstructions given noise.
+
+    The function takes (2, 1, 5) images and (2, n, 3, 40) noise by layer: -> (2, n, 40).
+    """
+    options = {"bound": 1.5, "latent_scale": 0.4, "max_stddev": 0.2}
+    model = types.SimpleNamespace(
+        latent_dims=(6, 14, 40),
+        inference=inference,
+        likelihood_from=likelihood_from,
+        defences={"lipschitz": options},
+    )
+    rng = np.random.default_rng(0)
+    sizes = [5, *model.latent_dims]
+    inputs = [below + 5 * (inference == "skip") * (place > 0) for place, below in enumerate(sizes)]
+    maps = [0.4 * _isometry(rng, *pair) for pair in zip(sizes[1:], inputs, strict=False)]
+    decoder = lipschitz.decoder_constant(model, 1.5, 0.4)
+
+    def decoded(images, noise):
+        images = np.broadcast_to(images, (*noise.shape[:2], 5))
+        latents, hidden = [], images
+        for place, matrix in enumerate(maps):
+            if place and inference == "skip":
+                hidden = np.concatenate([latents[-1], images], axis=2)
+            latents.append(hidden @ matrix.T + noise[:, :, place, : len(matrix)])
+            hidden = latents[-1]
+        used = latents if likelihood_from == "all" else latents[:1]
+        # The decoder keeps norms, too, but for its constant.
+        return decoder * np.concatenate(used, axis=2)
+
+    return model, decoded
 
 
 def test_movement_without_distortion_is_that_of_two_gaussians():

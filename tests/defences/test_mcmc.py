@@ -54,6 +54,25 @@ def test_proposals_of_steps_that_are_too_long_are_rejected():
     np.testing.assert_array_equal(ends, start)
 
 
+def test_a_rejected_proposal_that_overflowed_leaves_the_gradient_alone():
+    model = SeatbeltVAE(
+        image_shape=SHAPE,
+        latent_dims=(4, 3),
+        defences={"mcmc": {"chain_steps": 1, "leapfrog_steps": 8, "step_size": 20.0}},
+    )
+    images = tf.constant(np.random.default_rng(0).uniform(-1, 1, (2, *SHAPE)), tf.float32)
+
+    def gradient(posteriors):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            total = tf.add_n([tf.reduce_sum(q.mean) for q in posteriors(images)])
+        return tape.gradient(total, images)
+
+    encoder = gradient(lambda x: model._infer(x, None).posteriors)
+    assert np.abs(encoder).max() > 0
+    np.testing.assert_allclose(gradient(model.posteriors), encoder, rtol=1e-5, atol=1e-7)
+
+
 def _model():
     options = {"chain_steps": 2, "leapfrog_steps": 2, "step_size": 0.02}
     return SeatbeltVAE(

@@ -76,7 +76,7 @@ def test_what_is_wrong_is_said():
     model.compile(optimizer="adam")
     with pytest.raises(ValueError, match="adapt"):
         model.fit(TRAIN, batch_size=100)
-    with pytest.raises(ValueError, match=r"at least latent_dims\[0\] = 6"):
+    with pytest.raises(ValueError, match=r"more than latent_dims\[0\] = 6"):
         model.adapt(TRAIN[:5])
     with pytest.raises(ValueError, match="both replace the encoder"):
         SeatbeltVAE(image_shape=SHAPE, defences={"pca": {}, "lipschitz": {}})

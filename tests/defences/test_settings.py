@@ -10,6 +10,16 @@ def test_every_registered_defence_has_settings_and_the_other_way_round():
     assert set(base._DEFENCES) == set(settings.DEFAULTS)
 
 
+def test_what_a_defence_does_is_no_name_of_an_option():
+    hooks = {name for name in vars(base.Defence) if not name.startswith("_")}
+    assert set(settings.HOOKS) == hooks
+    with pytest.raises(ValueError, match="none of networks"):
+        settings.add("own", {"scale": 1.0}, {"scale": lambda name, value: value})
+    with pytest.raises(ValueError, match="own radius"):
+        settings.add("own", {"radius": -1.0})
+    assert "own" not in settings.DEFAULTS
+
+
 def test_defaults_are_filled_in_and_names_sorted():
     found = settings.check("defences", {"smooth_encoder": {"steps": 3}, "adversarial": {}})
     assert list(found) == ["adversarial", "smooth_encoder"]
@@ -35,6 +45,7 @@ def test_defaults_are_filled_in_and_names_sorted():
         ({"input_noise": {"noise": -1.0}}, "input_noise noise"),
         ({"variance_floor": {"min_stddev": 0}}, "min_stddev"),
         ({"lipschitz": {"bound": 0}}, "lipschitz bound"),
+        ({"lipschitz": {"max_stddev": 1e-5}}, "lipschitz max_stddev"),
         ({"mcmc": {"chain_steps": 0}}, "chain_steps"),
     ],
 )

@@ -6,6 +6,8 @@ import pathlib
 import pytest
 from programs import SMALL, assert_refused, run_program
 
+from seatbelt_tf.defences import settings
+
 SHARED = pathlib.Path(__file__).parents[3] / "shared" / "data"
 
 
@@ -109,17 +111,23 @@ def test_bad_input_is_one_line_and_status_2_without_tensorflow(arguments, tmp_pa
     assert {path.name for path in tmp_path.iterdir()} == {"file", "fake"}
 
 
+DEFENCES = [
+    "adversarial --defence_attack=target",
+    "smooth_encoder --defence_radius=1",
+    "lipschitz,learned_scale",
+    "mcmc --defence_chain_steps=1 --defence_leapfrog_steps=1",
+    "input_noise,variance_floor",
+    "pca",
+]
+
+
+def test_every_defence_is_among_those_that_the_program_is_tried_with():
+    tried = {name for defence in DEFENCES for name in defence.split()[0].split(",")}
+    assert tried == set(settings.DEFAULTS)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "defence",
-    [
-        "adversarial --defence_attack=target",
-        "smooth_encoder --defence_radius=1",
-        "lipschitz,learned_scale",
-        "mcmc --defence_chain_steps=1 --defence_leapfrog_steps=1",
-        "input_noise,variance_floor",
-    ],
-)
+@pytest.mark.parametrize("defence", DEFENCES)
 def test_every_defence_is_trained_by_the_program_and_goes_on_where_it_stopped(defence, tmp_path):
     arguments = (*SMALL, *f"--defence={defence}".split())
     result = run_program("train", *arguments, directory=tmp_path)

@@ -1,0 +1,158 @@
+"""The trial of defences: what counts as the strongest attack, what is proven, what is reported."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from seatbelt_tf import SeatbeltVAE, runs
+from seatbelt_tf.defences import lipschitz
+from trainers.studies import defences as trial
+from trainers.studies import measures, scales, study
+from trainers.studies.reports import defences as report
+from trainers.studies.zoo import Zoo
+
+ZOO = Zoo(scales.SCALES["smoke"], "sprites", None)
+SEEDS = ZOO.scale.seeds
+LIPSCHITZ = trial.FEW[2]
+
+
+def test_the_strongest_attack_is_no_weaker_than_any_of_them(trained, tmp_path):
+    shutil.copytree(trained.directory / "run", tmp_path / "run")
+    run = runs.Run(tmp_path / "run")
+    options = {"weights": 3, "max_evaluations": 5, "restarts": 0, "ancestors": "mean", "images": 8}
+    objectives = ("latent_kl", "output")
+
+    def strongest(attacked):
+        model, config = run.load_model(), run.config()
+        return measures.strongest(
+            model, run, config, "validation", objectives, 2, attacked, **options
+        )
+
+    both, first = strongest(2), strongest(1)
+    assert both["area_above_blending"].shape == (2,)
+    has_gap = np.isfinite(both["area_above_blending"])
+    assert has_gap.any()
+    areas = both["area_above_blending"][has_gap]
+    assert np.all(areas >= 0)
+    for objective in objectives:
+        assert np.all(areas >= both[f"area_{objective}"][has_gap] - 1e-9)
+    assert both["squared_error"].shape == (8,)
+    # The same pair, not the first of a choice of one.
+    np.testing.assert_allclose(first["blending_area"], both["blending_area"][:1], atol=1e-6)
+
+
+def _certificates():
+    model = SeatbeltVAE((64, 64, 1), (4,), defences={"lipschitz": {"bound": 1.5}})
+    config = {"data": {"name": "sprites", "data_dir": None, "image_size": 64}}
+    return measures.certificates(
+        model, None, config, 3, (0.1, 1.0), (0.25, 0.5), 0.9, pairs=2, starts=1, steps=3
+    )
+
+
+def test_no_certificate_is_broken():
+    found = _certificates()
+    assert found["certified"].shape == (2, 2, 3)
+    # What is certified for a radius or tolerance is so for a smaller radius, a larger tolerance.
+    assert np.all(found["certified"][:, 0] >= found["certified"][:, 1])
+    assert np.all(found["certified"][1] >= found["certified"][0])
+    np.testing.assert_allclose(found["tolerances"] / found["mean_radius"], 1.5, rtol=1e-3)
+    assert (found["mean_violations"], found["sample_violations"]) == (0, 0)
+
+
+def test_a_certificate_that_is_wrong_is_found_out(monkeypatch):
+    def wrong(_, images, tolerance, probability):
+        del tolerance, probability
+        return lipschitz.Certificate(1e6, np.full(len(images), 1e6))
+
+    monkeypatch.setattr(lipschitz, "certificate", wrong)
+    # Samples of an untrained model are nowhere near each other on this scale.
+    monkeypatch.setattr(measures, "_norms", lambda images: np.full(len(images), 1.0 + len(images)))
+    found = _certificates()
+    assert found["mean_violations"] == 4
+    assert found["sample_violations"] == found["sample_checks"] == 8
+
+
+def _findings(tmp_path, areas, errors):
+    """Findings of the three settings: areas by pair, the same for all seeds, and squared errors."""
+    findings = study.Findings(tmp_path, [])
+    for setting, area, error in zip(trial.FEW, areas, errors, strict=True):
+        for seed in SEEDS:
+            strongest = {
+                "area_above_blending": np.array(area),
+                "squared_error": np.array([error, error + 10.0]),
+                "norm_to_half": np.full(2, 0.3),
+                "slope": np.full(2, 1.4),
+                "curve_norms": np.linspace(0, 1, 3),
+                "attack_curves": np.full((2, 3), 0.5),
+                "fired": [],
+                **{f"area_{name}": np.array(area) for name in report.OBJECTIVES},
+            }
+            findings._found[ZOO.defended(setting, seed)] = {
+                ZOO.tuning(setting): strongest,
+                ZOO.strongest(setting): strongest,
+                ZOO.certificates(): {
+                    "tolerances": np.array([2.0, 4.0]),
+                    "radii": np.array([0.1, 1.0]),
+                    "mean_radius": np.array([1.5, 3.0]),
+                    "certified": np.array([[[1, 1], [0, 0]], [[1, 1], [1, 0]]], bool),
+                    "bound": 1.3,
+                    "mean_violations": 1,
+                    "sample_violations": 2,
+                    "sample_checks": 3,
+                },
+            }
+    return findings
+
+
+def test_goals_are_judged_by_the_interval_of_the_share(tmp_path):
+    def verdicts(*areas, error=100.0):
+        findings = _findings(tmp_path, areas, (100.0, 100.0, error))
+        rows = report.report(ZOO, findings).tables["goals"]
+        return [(row["chosen"], row["verdict"]) for row in rows]
+
+    plain, tc = [0.2, 0.4], [0.3, 0.3]
+    robust = report.title(LIPSCHITZ)
+    assert verdicts(plain, tc, [0.02, 0.04]) == [(robust, "reached")] * 2
+    assert verdicts(plain, tc, [0.04, 0.08]) == [(robust, "reached"), (robust, "not reached")]
+    # A tenth to four tenths: a quarter lies between.
+    assert verdicts(plain, tc, [0.02, 0.16]) == [(robust, "undecided"), (robust, "undecided")]
+    # Within the wider limit only.
+    assert verdicts(plain, tc, [0.02, 0.04], error=112.0) == [
+        ("TC", "not reached"),
+        (robust, "reached"),
+    ]
+
+
+def test_what_is_proven_and_what_breaks_it_is_reported_by_tolerance(tmp_path):
+    findings = _findings(tmp_path, [[0.3, 0.3]] * 3, [100.0] * 3)
+    tables = report.report(ZOO, findings).tables
+    rows = tables["certificates"]
+    # Findings have them for all; only those of "lipschitz" would be measured.
+    first, second = rows[:2]
+    at_one = "share certified at ‖d‖ = 1 (samples, probability 0.9)"
+    assert (first[at_one], second[at_one]) == ("0 [0, 0]", "0.500 [0, 1.00]")
+    # One of each seed's attacks, and both pairs' of the batteries.
+    assert first["attacks that broke it"] == 3 * len(SEEDS)
+    assert first["images whose samples broke theirs"] == f"{2 * len(SEEDS)} of {3 * len(SEEDS)}"
+    (added,) = tables["added"]
+    assert (added["with"], added["without"]) == ("TC", "none")
+    assert added["area above blending (difference)"] == "0 [0, 0]"
+
+
+def test_random_inference_is_compared_under_its_own_attack():
+    chain = next(setting for setting in trial.SETTINGS if setting.is_random)
+    own, reference = dict(ZOO.strongest(chain).options), dict(ZOO.reference(chain).options)
+    assert (own.pop("ancestors"), reference.pop("ancestors")) == ("sample", "mean")
+    assert own == reference
+    assert own["weights"] == dict(ZOO.strongest(trial.NONE).options)["weights"]
+    assert ZOO.reference(trial.NONE) == ZOO.strongest(trial.NONE)
+
+
+@pytest.mark.parametrize("setting", [trial.MORE_UNITS, trial.PCA_UNITS])
+def test_units_and_steps_are_multiples_of_the_plain_model(setting):
+    zoo = Zoo(scales.SCALES["cpu"], "cifar10", None)
+    plain, wider = zoo.defended(trial.NONE, 0), zoo.defended(setting, 0)
+    assert int(wider.option("latent_dims")) == 4 * int(plain.option("latent_dims"))
+    longer = next(setting for setting in trial.SETTINGS if setting.longer > 1)
+    assert zoo.defended(longer, 0).option("steps") == longer.longer * plain.option("steps")
