@@ -57,6 +57,9 @@ def main():
         sections.noise(parts.noise(subject, images, FLAGS.seed)),
         sections.overlap(subject, parts.overlap(subject, images)),
     ]
+    proven = parts.certificates(subject, images)
+    if proven is not None:
+        told.append(sections.certificates(proven))
     gap = parts.mutual_information_gap(subject, images)
     if gap is not None:
         told.append(sections.mutual_information_gap(gap))

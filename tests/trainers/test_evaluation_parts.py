@@ -9,7 +9,7 @@ from PIL import Image
 from seatbelt_tf import SeatbeltVAE, runs
 from seatbelt_tf.evaluation import downstream
 from trainers import kept
-from trainers.evaluation import output, parts
+from trainers.evaluation import output, parts, sections
 
 
 @pytest.fixture
@@ -72,3 +72,16 @@ def test_a_folder_with_class_subfolders_has_its_classifiers_attacked(run, tmp_pa
 )
 def test_numbers_are_written_with_four_digits(row, text):
     assert str(row) == text
+
+
+def test_what_is_proven_is_told_of_lipschitz_models_alone(run):
+    data = {"name": "sprites", "data_dir": None, "image_size": 64}
+    model = SeatbeltVAE((64, 64, 1), (4,), defences={"lipschitz": {"bound": 1.5}})
+    found = parts.certificates(parts.Subject(run, data, model), 5)
+    np.testing.assert_allclose(found["tolerance"] / found["mean_radius"], 1.5, rtol=1e-3)
+    assert found["sample_radius"].shape == (3, 5)
+    told = {row.name: row.mean for row in sections.certificates(found).rows}
+    assert told["mean_radius_0.25"] == found["mean_radius"][1]
+    assert told["certified_0.5_at_1"] == np.mean(found["sample_radius"][2] >= 1)
+    plain = SeatbeltVAE((64, 64, 1), (4,))
+    assert parts.certificates(parts.Subject(run, data, plain), 5) is None

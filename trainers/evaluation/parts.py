@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from seatbelt_tf import presets, runs
+from seatbelt_tf.defences import lipschitz
 from seatbelt_tf.evaluation import (
     disentanglement,
     distances,
@@ -93,6 +94,31 @@ def mutual_information_gap(subject, count):
         return {"mig": disentanglement.mutual_information_gap(latents, factors)}
 
     return kept.once(subject.run, "mig", {"images": count}, ["mig"], compute)
+
+
+def certificates(subject, count):
+    """What is proven of a model with the defence "lipschitz", None of others: dict of arrays.
+
+    tolerance (T,), mean_radius (T,) and sample_radius (T, M) of the test images: see
+    `lipschitz.certificate`.
+    """
+    if "lipschitz" not in subject.model.defences or "mcmc" in subject.model.defences:
+        return None
+    fields = ["tolerance", "mean_radius", "sample_radius"]
+
+    def compute():
+        images, _ = splits.first(subject.data, "test", count)
+        apart = (images[1:] - images[:-1]).reshape(len(images) - 1, -1)
+        typical = float(np.median(np.linalg.norm(apart, axis=1)))
+        tolerances = typical * np.array(presets.CERTIFIED_SHARES)
+        found = [
+            lipschitz.certificate(subject.model, images, each, presets.CERTIFIED_PROBABILITY)
+            for each in tolerances
+        ]
+        radii = (np.stack(field) for field in zip(*found, strict=True))
+        return dict(zip(fields, (tolerances, *radii), strict=True))
+
+    return kept.once(subject.run, "certificates", {"images": count}, fields, compute)
 
 
 def classifiers(subject, attacked, max_evaluations, seed):

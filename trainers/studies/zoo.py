@@ -7,9 +7,6 @@ OBJECTIVES = ("latent_kl", "output", "latent_w2")
 PARTS = ("bottom", "top", "all")
 # L2, pixels in [-1, 1].
 DAMAGE_RADII = (0.1, 0.5, 1.0, 2.0, 4.0)
-CERTIFIED_RADII = (0.1, 0.5, 1.0)
-# Of certificates, as shares of the median distance of two images.
-TOLERANCES = (0.125, 0.25, 0.5)
 
 
 class Zoo:
@@ -142,9 +139,9 @@ class Zoo:
             "certificates",
             (
                 ("images", self.scale.images),
-                ("radii", CERTIFIED_RADII),
-                ("shares", TOLERANCES),
-                ("probability", 0.9),
+                ("radii", presets.CERTIFIED_RADII),
+                ("shares", presets.CERTIFIED_SHARES),
+                ("probability", presets.CERTIFIED_PROBABILITY),
                 ("pairs", self.scale.pairs),
                 ("starts", self.scale.damage_starts),
                 ("steps", 100),
