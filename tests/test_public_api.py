@@ -25,7 +25,7 @@ free_bits how_to_get image_shape image_size inference input_shape kl_estimator k
 latent_dims layers licence likelihood_from likelihood_scale log max_bytes max_evaluations
 max_unreadable memory message model name notes objective optimizer options overwrite part parts path
 paths penalty repeat restarts retries row scale seed self shown shuffle signature source split
-splits squared_norm start_step starts step steps tc_estimator timeout title tolerance
+splits squared_norm start_step starts step steps tc_estimator text timeout title tolerance
 training units value value_and_gradients version victim wait with_labels ylabel
 """
 # (M, d), (B,), (..., d), (d_1, …), () and the like, but not the (0, I) of a normal distribution.
