@@ -23,13 +23,9 @@ def test_the_strongest_attack_is_no_weaker_than_any_of_them(trained, tmp_path):
     options = {"weights": 3, "max_evaluations": 5, "restarts": 0, "ancestors": "mean", "images": 8}
     objectives = ("latent_kl", "output")
 
-    def strongest(attacked):
-        model, config = run.load_model(), run.config()
-        return measures.strongest(
-            model, run, config, "validation", objectives, 2, attacked, **options
-        )
-
-    both, first = strongest(2), strongest(1)
+    both = measures.strongest(
+        run.load_model(), run, run.config(), "validation", objectives, 3, 2, **options
+    )
     assert both["area_above_blending"].shape == (2,)
     has_gap = np.isfinite(both["area_above_blending"])
     assert has_gap.any()
@@ -38,8 +34,6 @@ def test_the_strongest_attack_is_no_weaker_than_any_of_them(trained, tmp_path):
     for objective in objectives:
         assert np.all(areas >= both[f"area_{objective}"][has_gap] - 1e-9)
     assert both["squared_error"].shape == (8,)
-    # The same pair, not the first of a choice of one.
-    np.testing.assert_allclose(first["blending_area"], both["blending_area"][:1], atol=1e-6)
 
 
 def _certificates():
