@@ -103,9 +103,13 @@ class Scorer:
         sources, ends = np.moveaxis(pairs.reshape(-1, *both.shape[1:]), 1, 0)
         floor, ceiling = (self.target_loss(seen, ends)[rows] for seen in (ends, sources))
         target_loss = self.target_loss(adversarial, targets)
-        gap = ceiling - floor
-        closed = np.divide(ceiling - target_loss, gap, out=np.full_like(gap, np.nan), where=gap > 0)
-        return Score(target_loss, floor, ceiling, closed)
+        return Score(target_loss, floor, ceiling, closed_share(target_loss, floor, ceiling))
+
+
+def closed_share(target_loss, floor, ceiling):
+    """The field of `Score` from the others: (B,) three times -> (B,)."""
+    gap = ceiling - floor
+    return np.divide(ceiling - target_loss, gap, out=np.full_like(gap, np.nan), where=gap > 0)
 
 
 def draw(victim, draws, seed):

@@ -13,6 +13,7 @@ import types
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from seatbelt_tf import checks, pixels
 from seatbelt_tf.defences import lipschitz_networks
@@ -134,8 +135,6 @@ def certificate(model, images, tolerance, probability=0.9):
 
 def _rounds_products():
     """Whether float32 matrix products are TF32's, of ten bits, as on GPUs they are by default."""
-    import tensorflow as tf
-
     gpus = tf.config.list_physical_devices("GPU")
     return bool(gpus) and tf.config.experimental.tensor_float_32_execution_enabled()
 

@@ -13,6 +13,7 @@ is what being adversarial buys: 0 is robust.
 import numpy as np
 
 from seatbelt_tf import checks
+from seatbelt_tf.attacks import scoring
 
 BLENDING_RATIOS = np.linspace(0.0, 1.0, 21)
 RAY_NORMS = np.linspace(0.05, 0.95, 19)
@@ -120,14 +121,12 @@ def scaled_down(scorer, images, targets, records, norms=RAY_NORMS):
     distortions = records["adversarial"][rows] - images[pairs]
     shrunk = images[pairs] + scales[:, None, None, None] * distortions
     loss = scorer.target_loss(shrunk, targets[pairs]) if len(rows) else np.zeros(0)
-    floor, ceiling = records["floor"][rows], records["ceiling"][rows]
-    gap = ceiling - floor
     return {
         "pair": pairs,
         "distortion_norm": scales * records["distortion_norm"][rows],
         "target_distance": records["target_distance"][rows],
-        "closed_share": np.divide(
-            ceiling - loss, gap, out=np.full(len(rows), np.nan), where=gap > 0
+        "closed_share": scoring.closed_share(
+            loss, records["floor"][rows], records["ceiling"][rows]
         ),
     }
 

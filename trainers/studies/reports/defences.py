@@ -13,6 +13,7 @@ from trainers.studies.tables import number, words
 from trainers.studies.zoo import OBJECTIVES
 
 ERROR = "squared error / plain VAE's"
+SHARE = "share of the plain VAE's area"
 # Of the plain VAE's area above blending, by limit of the squared error.
 GOALS = dict(zip(trial.LIMITS, (0.25, 0.1), strict=True))
 
@@ -24,7 +25,7 @@ def report(zoo, findings):
     finished = [s for s in chosen if _of(zoo, findings, s, zoo.strongest(s))]
     if not finished:
         return Report(tables, {})
-    goals = [row for row in _goals(zoo, findings) if row]
+    goals = list(_goals(zoo, findings))
     tables |= {
         "goals": goals,
         "defences": [_row(zoo, findings, setting) for setting in finished],
@@ -116,9 +117,6 @@ def _ratio_interval(pair):
         return (np.nan,) * 3
     own, plain = (values[:, usable] for values in pair)
     return intervals.crossed_ratio_interval(own, plain)
-
-
-SHARE = "share of the plain VAE's area"
 
 
 def _goals(zoo, findings):
