@@ -52,7 +52,7 @@ SLOW = {
 }
 NOT_RUN = {
     "venv .venv": "CI types it",
-    "pytest -q": "CI types it",
+    "pytest -q -n 2": "CI types it",
     ".venv/bin/pip install -q -e .": "CI installs the same with an extra",
     ".venv/bin/pip install -q -e .[test]": "CI types it",
     ".venv/bin/pip install -q -e .[export]": "CI installs it as a part of .[test]",
