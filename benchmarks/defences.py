@@ -1,24 +1,22 @@
-"""Times a training step and an encoding of every defence relative to none, in one run.
+"""Times a training step and an encoding with every defence relative to none, in one run.
 
     python -m benchmarks.defences --json=results/defences_cost.json
 
 All models get the same batch in one process, by turns, so that what else the machine does falls on
-all of them alike; the median over the rounds of each one's ratio to the plain model in the same
-round is reported. Models are not trained: a step takes as long whatever the weights.
+all of them alike; the median over the turns of each one's ratio to the plain model in the same turn
+is reported. Models are not trained: a step takes as long whatever the weights.
 """
 
-import datetime
-import platform
+import os
 import statistics
-import sys
 import time
 
 import numpy as np
 
-from benchmarks import command_line
+from benchmarks import command_line, results
 from benchmarks.command_line import positive
-from seatbelt_tf import runs
-from trainers import program
+from trainers import program, provenance
+from trainers.studies.tables import markdown
 
 SETTINGS = {
     "none": {},
@@ -26,25 +24,26 @@ SETTINGS = {
     "variance_floor": {"variance_floor": {}},
     "learned_scale": {"learned_scale": {}},
     "smooth_encoder": {"smooth_encoder": {}},
-    "adversarial shift": {"adversarial": {}},
-    "adversarial target_latent": {"adversarial": {"attack": "target_latent"}},
+    "adversarial, shift": {"adversarial": {}},
+    "adversarial, target_latent": {"adversarial": {"attack": "target_latent"}},
     "lipschitz": {"lipschitz": {}},
     "lipschitz + adversarial": {"lipschitz": {}, "adversarial": {}},
     "mcmc": {"mcmc": {}},
     "pca": {"pca": {}},
 }
+MEASURES = ("training step", "encoding")
 
 
 def parse_arguments():
     """The command line."""
     parser = command_line.parser("defences", __doc__)
     parser.add_argument("--batch_size", type=positive, default=64, help="images a step (64)")
-    parser.add_argument("--rounds", type=positive, default=5, help="turns of each (5)")
-    parser.add_argument("--json", metavar="PATH", help="also write the figures there")
+    parser.add_argument("--turns", type=positive, default=15, help="of each model (15)")
+    parser.add_argument("--json", metavar="PATH", help="also write the figures there, and a table")
     return parser.parse_args()
 
 
-def steps(defences, images):
+def functions(defences, images):
     """The compiled training step and encoding of a model with these defences."""
     import tensorflow as tf
 
@@ -65,54 +64,68 @@ def timed(function):
     return time.perf_counter() - started
 
 
-def main():
-    """Measures, prints and writes."""
-    arguments = parse_arguments()
+def seconds_of_all(batch_size, turns):
+    """Dict of setting to (turns, 2) seconds of `MEASURES`."""
     program.import_tensorflow()
     import tensorflow as tf
 
-    pixels = np.random.default_rng(0).uniform(-1, 1, (arguments.batch_size, 32, 32, 3))
+    # Functions of one name look like one that is traced again and again.
+    tf.get_logger().setLevel("ERROR")
+    pixels = np.random.default_rng(0).uniform(-1, 1, (batch_size, 32, 32, 3))
     images = tf.constant(pixels, tf.float32)
-    models = {name: steps(defences, images) for name, defences in SETTINGS.items()}
-    for functions in models.values():
-        for function in functions:
-            function()
-    seconds = {name: ([], []) for name in models}
-    for _ in range(arguments.rounds):
-        for name, functions in models.items():
-            for taken, function in zip(seconds[name], functions, strict=True):
-                taken.append(timed(function))
-    rows = {
-        name: {
-            kind: statistics.median(
-                own / plain for own, plain in zip(taken, seconds["none"][place], strict=True)
-            )
-            for place, (kind, taken) in enumerate(
-                zip(("train_step", "encode"), seconds[name], strict=True)
-            )
-        }
-        for name in models
+    models = {name: functions(defences, images) for name, defences in SETTINGS.items()}
+    seconds = {name: [] for name in models}
+    # The first turn traces.
+    for turn in range(turns + 1):
+        for name, pair in models.items():
+            taken = [timed(function) for function in pair]
+            if turn:
+                seconds[name].append(taken)
+    return {name: np.array(found) for name, found in seconds.items()}
+
+
+def table(figures):
+    """The figures in Markdown."""
+    milliseconds = " and ".join(
+        f"{value:.0f} ms for {'a' if name == MEASURES[0] else 'an'} {name}"
+        for name, value in figures["milliseconds_without"].items()
+    )
+    head = (
+        f"Written by `python -m benchmarks.defences` on {figures['machine']}: "
+        f"{figures['setting']}; times that of no defence, which takes {milliseconds}.\n\n"
+    )
+    rows = [
+        {"defence": name} | {measure: f"{ratio:.2f}" for measure, ratio in ratios.items()}
+        for name, ratios in figures["ratio_to_none"].items()
+    ]
+    return head + markdown(rows)
+
+
+def main():
+    """Measures, prints and writes."""
+    arguments = parse_arguments()
+    seconds = seconds_of_all(arguments.batch_size, arguments.turns)
+    plain = seconds["none"]
+    figures = {
+        "arguments": vars(arguments),
+        "machine": f"{os.cpu_count()} cores",
+        **provenance.describe(),
+        "setting": f"32x32x3 images, 128 latents, batches of {arguments.batch_size}",
+        "milliseconds_without": {
+            name: 1e3 * statistics.median(column)
+            for name, column in zip(MEASURES, plain.T, strict=True)
+        },
+        "ratio_to_none": {
+            name: {
+                measure: statistics.median(column)
+                for measure, column in zip(MEASURES, (taken / plain).T, strict=True)
+            }
+            for name, taken in seconds.items()
+        },
     }
-    print(f"{'defence':28}{'train_step':>12}{'encode':>10}   times that of no defence")
-    for name, row in rows.items():
-        print(f"{name:28}{row['train_step']:12.2f}{row['encode']:10.2f}")
+    print(table(figures))
     if arguments.json:
-        report = {
-            "command": sys.argv,
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "machine": platform.machine(),
-            "tensorflow": tf.__version__,
-            "setting": f"32x32x3, 128 latents, batch of {arguments.batch_size}",
-            "plain_milliseconds": {
-                kind: round(1000 * statistics.median(taken), 2)
-                for kind, taken in zip(("train_step", "encode"), seconds["none"], strict=True)
-            },
-            "ratio_to_none": {
-                name: {kind: round(ratio, 2) for kind, ratio in row.items()}
-                for name, row in rows.items()
-            },
-        }
-        runs.write_json(arguments.json, report)
+        results.write(arguments.json, figures, table(figures))
 
 
 if __name__ == "__main__":
