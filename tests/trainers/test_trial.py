@@ -116,6 +116,8 @@ def test_goals_are_judged_by_the_interval_of_the_share(tmp_path):
         ("TC", "not reached"),
         (robust, "reached"),
     ]
+    # Nothing to take a share of.
+    assert verdicts([0.0, 0.0], tc, tc) == [("none", "undecided")] * 2
 
 
 def test_what_is_proven_and_what_breaks_it_is_reported_by_tolerance(tmp_path):

@@ -113,9 +113,9 @@ def _ratio(pair, digits=3):
 
 def _ratio_interval(pair):
     usable = np.all(np.isfinite(pair), axis=(0, 1))
-    if not usable.any():
-        return (np.nan,) * 3
     own, plain = (values[:, usable] for values in pair)
+    if not np.any(plain > 0):
+        return (np.nan,) * 3
     return intervals.crossed_ratio_interval(own, plain)
 
 
