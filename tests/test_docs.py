@@ -194,7 +194,7 @@ def test_links_lead_somewhere(page):
 
 
 @pytest.mark.parametrize(
-    "page, file",
+    ("page", "file"),
     [
         *(
             ("reproduction.md", f"reproduction/cpu/claims-{dataset}/{table}.md")

@@ -2,23 +2,21 @@
 
 import contextlib
 import os
-import re
 import sys
 import time
 
 from absl import flags
 
-from seatbelt_tf import checks, datasets, presets, runs
+from seatbelt_tf import checks, runs
 from trainers import cluster as clusters
 from trainers import (
     common_flags,
-    defence_flags,
     listing,
     machine,
     program,
     provenance,
-    recipes,
     terminal,
+    train_flags,
 )
 
 DESCRIPTION = """
@@ -43,215 +41,7 @@ Whatever stops a training, bad input aside, the last good state is saved.
 """
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string(
-    "run",
-    None,
-    "Run directory. Default: runs/NAME, from the main options; with --resume also a name in runs/.",
-)
-flags.DEFINE_string("dataset", "sprites", f"One of {', '.join(datasets.names())}, folder:PATH.")
-flags.DEFINE_bool("list_datasets", False, "Describe the datasets and stop.")
-flags.DEFINE_enum(
-    "preset",
-    None,
-    list(recipes.RECIPES),
-    "paper: appendix G's batch size and learning rate; fast: ours for two cores. "
-    "Default: fast for sprites and folders, paper for the others. Flags given beside it take "
-    "precedence.",
-)
-flags.DEFINE_list("latent_dims", None, "Units by layer, bottom first. Default: the paper's.")
-flags.DEFINE_integer("layers", None, "Number of layers L; the last L of the paper's sizes.")
-flags.DEFINE_float("beta", None, "Weight of the penalty. Default: 20 for celeb_a, otherwise 6.")
-flags.DEFINE_enum("penalty", "tc", presets.PENALTIES, "What beta weighs.")
-flags.DEFINE_enum("likelihood_from", "all", presets.LIKELIHOODS, "Layers that the decoder sees.")
-flags.DEFINE_enum("inference", "skip", presets.INFERENCES, "q(z|z,x) or, for chain, q(z|z).")
-flags.DEFINE_enum("kl_estimator", "mixed", presets.KL_ESTIMATORS, "How the KL is estimated.")
-flags.DEFINE_enum("tc_estimator", "mws", presets.TC_ESTIMATORS, "How the TC is estimated.")
-flags.DEFINE_float("free_bits", 0.125, "Nats a unit below the top that the KL may keep.")
-flags.DEFINE_float("likelihood_scale", 0.1, "Standard deviation of p(x|z).")
-defence_flags.define()
-flags.DEFINE_integer("steps", None, "Training steps. Default: from the preset.")
-flags.DEFINE_integer("epochs", None, "Passes over the training images, instead of --steps.")
-flags.DEFINE_integer("batch_size", None, "Images a step. Default: from the preset.")
-flags.DEFINE_float("learning_rate", None, "Adam's, before cosine decay. Default: from the preset.")
-flags.DEFINE_integer("image_size", None, "Height and width. Default: the dataset's.")
-common_flags.define_seed()
-common_flags.define_data_dir()
-flags.DEFINE_integer("max_unreadable", 0, "Files of a folder that may be left out as unreadable.")
-flags.DEFINE_bool("resume", False, "Continue a run where its last checkpoint is.")
-flags.DEFINE_bool("overwrite", False, "Replace a run in the same place.")
-flags.DEFINE_float("checkpoint_seconds", 60.0, "Seconds of training between checkpoints.")
-flags.DEFINE_bool("mixed_precision", False, "bfloat16 networks; densities stay float32.")
-flags.DEFINE_bool("report", True, "Score, draw and attack the model at the end.")
-flags.DEFINE_bool("xla", False, "Compile the step with XLA: good on a GPU, slow on a CPU.")
-flags.DEFINE_enum(
-    "strategy",
-    "default",
-    ["default", "mirrored", "multi_worker"],
-    "default: one device; mirrored: all of this machine's; multi_worker: those of all processes "
-    "that TF_CONFIG names, which see the same --run directory. The batch is divided among them.",
-)
-flags.DEFINE_integer(
-    "accumulate", 1, "Parts in which a batch's convolutions are computed, to save memory."
-)
-flags.DEFINE_float("worker_timeout", 300.0, "Seconds to wait for the other workers.")
-
-# What a resumed run may be told again; everything else comes from its config.json.
-_NOT_CONFIGURATION = (
-    "run",
-    "resume",
-    "overwrite",
-    "checkpoint_seconds",
-    "report",
-    "strategy",
-    "accumulate",
-    "worker_timeout",
-    "data_dir",
-)
-
-
-def configuration():
-    """The run's configuration from the flags, checked without TensorFlow.
-
-    Returns:
-        JSON-compatible dict: model, data, training.
-
-    Raises:
-        ValueError: a flag is out of range or contradicts another.
-    """
-    limit = {"max_unreadable": FLAGS.max_unreadable}
-    if FLAGS.dataset.startswith("folder:"):
-        terminal.say("reading the folder")
-    datasets.check(FLAGS.dataset, FLAGS.data_dir, **limit)
-    info = datasets.info(FLAGS.dataset, FLAGS.data_dir, **limit)
-    if len(info.shape) != 3:
-        raise checks.invalid(
-            "dataset", "images, since the networks are convolutional", f"{info.name!r}: points"
-        )
-    preset, recipe, beta = recipes.settings(FLAGS.dataset, FLAGS.preset)
-    if FLAGS.latent_dims is not None and FLAGS.layers is not None:
-        raise ValueError("Expected --latent_dims or --layers. Received both")
-    if FLAGS.steps is not None and FLAGS.epochs is not None:
-        raise ValueError("Expected --steps or --epochs. Received both")
-    preprocessing = datasets.recipe(FLAGS.dataset, FLAGS.image_size, FLAGS.data_dir, **limit)
-    image_size = preprocessing["image_size"]
-    if FLAGS.latent_dims is None:
-        sizes = recipes.sizes_of(FLAGS.dataset, info.shape[2])
-        dims = presets.preset_sizes(sizes, _given(FLAGS.layers, 4)).latent_dims
-    else:
-        dims = _integers("latent_dims", FLAGS.latent_dims)
-    model = presets.check_model_options(
-        {
-            "image_shape": (image_size, image_size, info.shape[2]),
-            "latent_dims": dims,
-            "beta": beta if FLAGS.beta is None else FLAGS.beta,
-            "dataset_size": info.splits["train"],
-            "penalty": FLAGS.penalty,
-            "likelihood_from": FLAGS.likelihood_from,
-            "inference": FLAGS.inference,
-            "kl_estimator": FLAGS.kl_estimator,
-            "tc_estimator": FLAGS.tc_estimator,
-            "free_bits": FLAGS.free_bits,
-            "likelihood_scale": FLAGS.likelihood_scale,
-            "defences": defence_flags.chosen(),
-            "seed": FLAGS.seed,
-        }
-    )
-    batch_size = checks.positive_integer("batch_size", _given(FLAGS.batch_size, recipe.batch_size))
-    if batch_size > info.splits["train"]:
-        raise checks.invalid(
-            "batch_size", f"at most the {info.splits['train']} training images", batch_size
-        )
-    steps = _given(FLAGS.steps, recipe.steps if FLAGS.epochs is None else None)
-    if steps is None:
-        epochs = checks.positive_integer("epochs", _given(FLAGS.epochs, recipe.epochs))
-        steps = epochs * (info.splits["train"] // batch_size)
-    training = {
-        "preset": preset,
-        "batch_size": batch_size,
-        "learning_rate": checks.finite_number(
-            "learning_rate", _given(FLAGS.learning_rate, recipe.learning_rate), above=0
-        ),
-        "beta_2": recipe.beta_2,
-        "warmup_steps": min(recipe.warmup_steps, checks.positive_integer("steps", steps) // 10),
-        "steps": steps,
-        "mixed_precision": FLAGS.mixed_precision,
-        "xla": FLAGS.xla,
-        "seed": FLAGS.seed,
-    }
-    data = {
-        "name": info.name,
-        "data_dir": FLAGS.data_dir,
-        "image_size": image_size,
-        **limit,
-        "fingerprint": info.fingerprint,
-        "preprocessing": preprocessing,
-    }
-    model["dtype"] = "mixed_bfloat16" if FLAGS.mixed_precision else "float32"
-    return {
-        "model": {**model, "image_shape": list(model["image_shape"]), "latent_dims": list(dims)},
-        "data": data,
-        "training": training,
-    }
-
-
-def _given(value, default):
-    return default if value is None else value
-
-
-def _integers(name, texts):
-    try:
-        return tuple(int(text) for text in texts)
-    except ValueError:
-        raise checks.invalid(name, "whole numbers separated by commas", ",".join(texts)) from None
-
-
-def default_run(config):
-    """The default run directory's name, from the options that tell runs apart."""
-    model = config["model"]
-    dims = "-".join(map(str, model["latent_dims"]))
-    dataset = re.sub(r"\W+", "_", config["data"]["name"].split("/")[-1])
-    defences = "".join(f"_{name}" for name in model["defences"])
-    return f"runs/{dataset}_{dims}_beta{model['beta']:g}{defences}_seed{model['seed']}"
-
-
-def _resumed_configuration(run):
-    """The configuration of the run that is resumed; flags that contradict it are refused."""
-    config = run.config()
-    if any(FLAGS[name].present for name in FLAGS if _is_configuration(name)):
-        mine = configuration()
-        for part in ("data", "model", "training"):
-            for name, value in mine[part].items():
-                flag = {"name": "dataset", "defences": "defence"}.get(name, name)
-                started = config[part].get(name, {})
-                if _is_configuration(flag) and FLAGS[flag].present and started != value:
-                    raise checks.invalid(
-                        flag, f"{started!r}, as {run.path} was started with", repr(value)
-                    )
-        _check_implied(run, config)
-    # Another machine may have the same images elsewhere; training compares their fingerprints.
-    if FLAGS["data_dir"].present:
-        config["data"]["data_dir"] = FLAGS.data_dir
-    return config
-
-
-def _check_implied(run, config):
-    """Refuses flags that are in no configuration themselves, but decide what is."""
-    model, training = config["model"], config["training"]
-    epoch = (model.get("dataset_size") or 0) // training["batch_size"]
-    for flag, started in (
-        ("layers", len(model["latent_dims"])),
-        ("epochs", training["steps"] / max(epoch, 1)),
-    ):
-        if FLAGS[flag].present and FLAGS[flag].value != started:
-            raise checks.invalid(
-                flag, f"{started:g}, as {run.path} was started with", FLAGS[flag].value
-            )
-
-
-def _is_configuration(name):
-    return name in {flag.name for flag in FLAGS.get_key_flags_for_module(sys.argv[0])} and (
-        name not in _NOT_CONFIGURATION
-    )
+train_flags.define()
 
 
 def main():
@@ -265,12 +55,12 @@ def main():
     is_chief = cluster is None or cluster.is_chief
     if FLAGS.resume and FLAGS.run is not None:
         run = common_flags.find_run(FLAGS.run)
-        config = _resumed_configuration(run)
+        config = train_flags.resumed_configuration(run)
     else:
-        config = configuration()
-        run = runs.Run(FLAGS.run or default_run(config))
+        config = train_flags.configuration()
+        run = runs.Run(FLAGS.run or train_flags.default_run(config))
         if FLAGS.resume:
-            config = _resumed_configuration(run)
+            config = train_flags.resumed_configuration(run)
         elif is_chief:
             run.check_new(FLAGS.overwrite)
     _check_strategy(config["training"], cluster)
