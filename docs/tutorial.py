@@ -14,7 +14,7 @@ import os
 import pathlib
 
 QUICK = os.environ.get("TUTORIAL") == "quick"
-STEPS, PAIRS, WEIGHTS, EVALUATIONS = (60, 2, 3, 10) if QUICK else (1500, 12, 15, 150)
+STEPS, PAIRS, WEIGHTS, EVALUATIONS = (60, 2, 3, 10) if QUICK else (1500, 10, 13, 100)
 PLACE = pathlib.Path("runs/tutorial")
 
 # %% TensorFlow, without the lines that it prints when it starts.
@@ -89,10 +89,12 @@ for name, model in models.items():
     # No attack at all: just mixing the target in.
     blending[name] = distortion.blending_shares(scorer, inputs, targets)
 
-# %% Look before you count: one pair, three λ. Columns: input, its reconstruction, attacked input,
-# what the model makes of it, the distortion, target, the target's reconstruction.
+# %% Look before you count: of the first pair, the strongest attacks that move the input by at most
+# a quarter, half and three quarters of the way to the target. Columns: input, its reconstruction,
+# attacked input, what the model makes of it, the distortion, target, the target's reconstruction.
+SIZES = (0.25, 0.5, 0.75)
 for name, model in models.items():
-    rows = np.clip(WEIGHTS // 2 + np.array([-2, 0, 2]), 0, WEIGHTS - 1)
+    rows = [distortion.strongest_within(records[name], size)[0] for size in SIZES]
     adversarial = results[name].adversarial[rows]
     panel = figures.attack_panel(
         inputs[pair[rows]],
@@ -101,7 +103,7 @@ for name, model in models.items():
         model(adversarial).numpy(),
         targets[pair[rows]],
         model(targets[pair[rows]]).numpy(),
-        labels=[f"λ = {weight[row]:.3g}" for row in rows],
+        labels=[f"‖d‖ ≤ {size:.0%}" for size in SIZES],
         title=name,
     )
     figures.save(panel, PLACE / f"attack-{name}.png")

@@ -80,8 +80,8 @@ def _attacks(run):
         except (KeyError, TypeError) as error:
             wanted = f"diagnostics as trainers.attack writes them in {path}"
             raise checks.invalid("run", wanted, error) from error
-        doubts = f"\nDon't trust it: {', '.join(fired)}.\n" if fired else ""
-        parts.append(f"### {path.parent.name}\n\n{_table(summary)}{doubts}")
+        verdict = f"Don't trust it: {', '.join(fired)}" if fired else "None of its checks fired"
+        parts.append(f"### {path.parent.name}\n\n{_table(summary)}\n{verdict}.\n")
     return "\n".join(parts)
 
 

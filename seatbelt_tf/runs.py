@@ -169,7 +169,8 @@ class Run:
         if not self.model_file.is_file():
             raise checks.invalid(
                 "run",
-                "a trained model (no model.keras: continue with trainers.train --resume)",
+                "a trained model (no model.keras: continue with trainers.train --resume "
+                f"--run={self.path})",
                 repr(str(self.path)),
             )
 

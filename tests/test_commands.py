@@ -53,6 +53,7 @@ SLOW = {
 }
 NOT_RUN = {
     "venv .venv": "CI types it",
+    ". .venv/bin/activate": "changes nothing but the shell",
     "pytest -q -n 2": "CI types it",
     ".venv/bin/pip install -q -e .": "CI installs the same with an extra",
     ".venv/bin/pip install -q -e .[test]": "CI types it",

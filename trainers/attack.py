@@ -63,8 +63,10 @@ def main():
         blending = batteries.blending_shares(attacks)
         summary, pictures = batteries.write(attacks, records, diagnoses, blending)
         _print(summary, diagnoses)
-        print(f"  {attacks.path}: records.csv, summary.json, {', '.join(pictures)}.png")
+        drawn = ", ".join(f"{name}.png" for name in pictures)
+        print(f"  {attacks.path}: records.csv, summary.json, {drawn}")
         fired |= any(diagnosis.fired for diagnosis in diagnoses)
+    print("what the numbers and checks mean: docs/reading-a-report.md")
     terminal.suggest(terminal.command("trainers.evaluate", f"--run={run.path}"))
     if fired and FLAGS.strict:
         raise SystemExit(program.FIRED)
@@ -84,15 +86,22 @@ def _layers(depth):
 
 
 def _print(summary, diagnoses):
+    from trainers.evaluation import output
+
+    shares = []
     for name, value in summary.items():
         if isinstance(value, dict):
-            text = f"{value['mean']:14,.4g}  [{value['lower']:,.4g}, {value['upper']:,.4g}]"
+            print(f"  {name:32}{output.Row(name, **value)}")
+        elif name.startswith("share_"):
+            words = name.removeprefix("share_").replace("_", " ")
+            shares += [f"{words} {value:.0%}"] if value else []
         else:
-            text = f"{value:14,.4g}"
-        print(f"  {name:32}{text}")
+            print(f"  {name:32}{output.number(value)}")
+    # Whether that was too early is for the checks to say.
+    print(f"  {'how the attacks ended':32}{', '.join(shares)}")
     for diagnosis in diagnoses:
         mark = terminal.alarm("FIRED") if diagnosis.fired else "ok"
-        print(f"  {diagnosis.name:32}{diagnosis.value:14.4g}  {mark}", end="")
+        print(f"  {diagnosis.name:32}{output.number(diagnosis.value)}  {mark}", end="")
         print(f": {diagnosis.meaning}" if diagnosis.fired else "")
 
 

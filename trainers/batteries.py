@@ -7,7 +7,8 @@ from seatbelt_tf.attacks import battery, paper_weights
 from seatbelt_tf.evaluation import distances, distortion, intervals, robustness
 from trainers import splits, terminal
 
-DRAWN_WEIGHTS = (2.0**-10, 1.0, 2.0**10)
+# Of the attacks in a panel, relative to the distance of input and target.
+DRAWN_SIZES = (0.25, 0.5, 0.75)
 DRAWN_NORMS = np.linspace(0, 1, 41)
 
 
@@ -72,9 +73,9 @@ def summarise(records, blending):
         blending: of `blending_shares`.
 
     Returns:
-        Dict of name to {"mean", "lower", "upper"}, with 95 % intervals over pairs, of every measure
-        of `robustness.by_pair` that some pair has; then the numbers of `battery.summarise` that are
-        no such means.
+        Dict of name to {"mean", "lower", "upper"}, with 95 % intervals over pairs (None of one
+        pair), of every measure of `robustness.by_pair` that some pair has; then how many pairs,
+        how many with a gap to close, and the numbers of `battery.summarise` that are no means.
     """
     measured = {
         name: values[np.isfinite(values)]
@@ -83,6 +84,8 @@ def summarise(records, blending):
     counts = battery.summarise(records)
     return {
         **{name: _interval(values) for name, values in measured.items() if len(values)},
+        "pairs": len(blending),
+        "pairs_with_gap": len(measured["area_above_blending"]),
         **{name: value for name, value in counts.items() if not name.startswith("mean_")},
     }
 
@@ -102,6 +105,8 @@ def distances_by_pair(model, records, targets):
 
 def _interval(values):
     """Mean of independent values with its 95 % bootstrap interval, as a dict."""
+    if len(values) == 1:
+        return {"mean": float(values[0]), "lower": None, "upper": None}
     return dict(zip(("mean", "lower", "upper"), intervals.bootstrap_interval(values), strict=True))
 
 
@@ -119,7 +124,7 @@ def write(attacks, records, diagnoses, blending):
     objective = attacks.options["objective"]
     pictures = {
         "loss": loss_curves({objective: records}),
-        "panel": panel(attacks, records),
+        "panel": battery_panel(attacks, records),
     }
     # Else no pair has a gap to close.
     if "attack_area" in summary:
@@ -151,8 +156,10 @@ def distortion_curves(records, blending):
     drawn = {}
     for label, found in records.items():
         attack, blended = distortion.curves(found, blending, DRAWN_NORMS)
+        # First, so that it has the same colour in all figures.
+        drawn["blending"] = _with_interval(blended)
         drawn[label] = _with_interval(attack)
-    return figures.distortion_curves(DRAWN_NORMS, drawn | {"blending": _with_interval(blended)})
+    return figures.distortion_curves(DRAWN_NORMS, drawn)
 
 
 def _with_interval(curves):
@@ -170,19 +177,30 @@ def _by_weight(records, name):
     return records[name].reshape(-1, len(np.unique(records["weight"])))
 
 
-def panel(attacks, records):
-    """Inputs, attacked inputs, targets and their reconstructions of three pairs: -> `Figure`."""
-    rows = [
-        np.flatnonzero(records["pair"] == pair)[
-            np.argmin(np.abs(np.log(attacks.weights) - np.log(weight)))
-        ]
-        for pair in range(min(3, len(attacks.images)))
-        for weight in DRAWN_WEIGHTS
-    ]
+def battery_panel(attacks, records):
+    """`panel` of a battery."""
+    title = f"{attacks.options['objective']}, layers: {attacks.options['layers']}"
+    return panel(attacks.victim, attacks.images, attacks.targets, records, title)
+
+
+def panel(model, images, targets, records, title):
+    """The strongest attacks on three pairs that are no larger than `DRAWN_SIZES`: -> `Figure`.
+
+    Args:
+        model: the victim.
+        images: (P, H, W, C).
+        targets: (P, H, W, C).
+        records: those of `distortion.strongest_within`, and "adversarial".
+        title: what the attacks are.
+    """
+    by_size = [distortion.strongest_within(records, size) for size in DRAWN_SIZES]
+    # One that is the strongest for several sizes is drawn once.
+    rows = [row for found in list(zip(*by_size, strict=True))[:3] for row in dict.fromkeys(found)]
     chosen = records["pair"][rows]
-    images, targets = attacks.images[chosen], attacks.targets[chosen]
+    images, targets = images[chosen], targets[chosen]
     adversarial = records["adversarial"][rows]
-    model = attacks.victim
+    sizes = records["distortion_norm"][rows] / records["target_distance"][rows]
+    shares = ["no gap" if np.isnan(s) else f"{s:.0%}" for s in records["closed_share"][rows]]
     return figures.attack_panel(
         images,
         model(images).numpy(),
@@ -190,6 +208,6 @@ def panel(attacks, records):
         model(adversarial).numpy(),
         targets,
         model(targets).numpy(),
-        labels=[f"λ = {records['weight'][row]:.3g}" for row in rows],
-        title=f"{attacks.options['objective']}, layers: {attacks.options['layers']}",
+        labels=[f"{share} at {size:.2f}" for share, size in zip(shares, sizes, strict=True)],
+        title=f"{title}\nshare of the gap closed, at ‖d‖ / ‖target − input‖",
     )

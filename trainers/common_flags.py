@@ -43,7 +43,8 @@ def find_run(name):
     """
     expected = "a directory made by trainers.train or its name in runs/, --run=NAME"
     if not name:
-        raise checks.invalid("run", expected, repr(name))
+        there = ", ".join(str(file.parent) for file in sorted(RUNS.glob("*/config.json")))
+        raise checks.invalid("run", f"{expected} (there are: {there or 'none yet'})", repr(name))
     given = pathlib.Path(name)
     places = given, RUNS / given
     for path in places:

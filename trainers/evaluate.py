@@ -70,7 +70,7 @@ def main():
     terminal.say("writing the report")
     names = output.write(
         run.evaluation,
-        f"Robustness of {run.path.resolve().name}",
+        f"Robustness of the run {run.path.resolve().name}",
         headline,
         _facts(subject.model, config),
         told,
@@ -148,7 +148,7 @@ def _provenance(run, config, seconds):
         "versions": ", ".join(f"{name} {text}" for name, text in versions.items()),
         "machine": machine.describe(xla=False)["processor"],
         "weights (SHA-256, first digits)": run.model_digest(),
-        "trained by": shlex.join(map(str, command)) if isinstance(command, list) else "unknown",
+        "trained by": program.told(command) if isinstance(command, list) else "unknown",
     }
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import shlex
 import sys
 import textwrap
 
@@ -50,7 +51,7 @@ def start(main, description, statuses=()):
         description: shown above the flags by --help.
         statuses: those of `STATUSES` that this program may end with besides those of all.
     """
-    program = f"python -m {pathlib.Path(sys.argv[0]).parent.name}.{pathlib.Path(sys.argv[0]).stem}"
+    program = told(sys.argv[:1])
     if any(argument in ("--help", "-h", "-help") for argument in sys.argv[1:]):
         print(description.strip().replace("PROGRAM", program))
         print("\nExit status:")
@@ -70,6 +71,12 @@ def start(main, description, statuses=()):
         fail(program, error, CANNOT_WRITE)
     except (flags.Error, ValueError) as error:
         fail(program, error)
+
+
+def told(command):
+    """`sys.argv` of a program of ours as its user may type it, wherever it is installed."""
+    path = pathlib.Path(str(command[0]))
+    return shlex.join(["python", "-m", f"{path.parent.name}.{path.stem}", *map(str, command[1:])])
 
 
 def import_tensorflow(deterministic=False):

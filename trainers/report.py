@@ -5,12 +5,12 @@ import functools
 import numpy as np
 
 from seatbelt_tf import attacks, evaluation, figures, runs
-from trainers import events, splits, terminal, training
+from trainers import batteries, events, splits, terminal, training
 
 TEST_IMAGES = 4000
 ATTACKED_PAIRS = 3
-# Weights λ of the small attack: the distortion almost free, and expensive enough to stay small.
-ATTACK_WEIGHTS = (0.01, 1.0, 100.0)
+# Weights λ of the small attack, from distortions that are almost free to hardly any.
+ATTACK_WEIGHTS = 4.0 ** np.arange(-1, 9)
 
 
 def write(run, config, model):
@@ -26,7 +26,8 @@ def write(run, config, model):
     progress = terminal.Progress(batches, 0, "batches", "test", terminal.PAUSE)
     scores = training.validate(model, test.take(batches), progress.update)
     runs.write_json(run.evaluation / "test.json", scores)
-    print("test: " + ", ".join(f"{name} {value:,.1f}" for name, value in scores.items()))
+    told = ", ".join(f"{name.replace('_', ' ')} {value:,.4g}" for name, value in scores.items())
+    print(f"test, nats an image: {told}")
     count = min(256, splits.info(config["data"]).splits["test"])
     images = next(iter(splits.batches(config["data"], "test", batch_size=count, shuffle=True)))
     drawn = {
@@ -63,18 +64,18 @@ def _traversals(model, images):
 
 def _latent_attack(model, images):
     """The paper's figure 1: (2P, H, W, C) test images, the second half the targets."""
-    ends = np.split(images.numpy(), 2)
-    terminal.say(f"attacking {len(ends[0])} test images")
-    weights = np.tile(ATTACK_WEIGHTS, len(ends[0]))
-    inputs, targets = (np.repeat(side, len(ATTACK_WEIGHTS), axis=0) for side in ends)
-    result = attacks.attack(model, inputs, targets, weights, max_evaluations=200)
-    return figures.attack_panel(
-        inputs,
-        model(inputs).numpy(),
-        result.adversarial,
-        model(result.adversarial).numpy(),
-        targets,
-        model(targets).numpy(),
-        labels=[f"$λ = {weight:g}$" for weight in weights],
-        title="Latent attack, all layers, KL",
+    images, targets = np.split(images.numpy(), 2)
+    terminal.say(f"attacking {len(images)} test images")
+    pair = np.repeat(np.arange(len(images)), len(ATTACK_WEIGHTS))
+    ends = images[pair], targets[pair]
+    result = attacks.attack(
+        model, *ends, np.tile(ATTACK_WEIGHTS, len(images)), max_evaluations=200, pair_ids=pair
     )
+    records = {
+        "pair": pair,
+        "adversarial": result.adversarial,
+        "distortion_norm": result.distortion_norm,
+        "target_distance": np.linalg.norm((ends[1] - ends[0]).reshape(len(pair), -1), axis=1),
+        "closed_share": attacks.score(model, *ends, result.adversarial).closed_share,
+    }
+    return batteries.panel(model, images, targets, records, "Latent attack, all layers, KL")

@@ -28,12 +28,18 @@ class Progress:
         self._name, self._pause = name, pause
         self._start = self._mark = self._shown = time.monotonic()
         self._marked, self._message = done, ""
+        # Where and when the time left is reckoned from.
+        self._base = done, self._start
         if done < total:
             self._show(done, [])
 
     def update(self, step, items_per_step=1, message=""):
         """Shows the state after `step` steps; returns items a second since the last update."""
         self._message = message
+        # The first steps compile: if they are few they say nothing about the others.
+        is_slow = self._marked == self._done and 20 * (step - self._done) < self._total
+        if is_slow:
+            self._base = step, time.monotonic()
         rate = self._tell(step, items_per_step, self._pause)
         self._mark, self._marked = time.monotonic(), step
         return rate
@@ -48,9 +54,12 @@ class Progress:
         elapsed, is_last = now - self._start, step >= self._total
         if is_last or sys.stdout.isatty() or now - self._shown >= pause:
             self._shown = now
-            left = (self._total - step) * elapsed / max(step - self._done, 1)
             words = [] if self._unit is None else [f"{_number(rate)} {self._unit}/s"]
-            words.append(f"took {duration(elapsed)}" if is_last else f"{duration(left)} left")
+            if is_last:
+                words.append(f"took {duration(elapsed)}")
+            elif step > self._base[0]:
+                pace = (now - self._base[1]) / (step - self._base[0])
+                words.append(f"{duration((self._total - step) * pace)} left")
             self._show(step, [*words, self._message] if self._message else words)
         return rate
 

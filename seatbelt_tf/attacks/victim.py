@@ -63,8 +63,8 @@ class Victim:
         result = attacks.attack(victim, images, targets, weights)
 
     Args:
-        encoder: callable, a `keras.Model` say: (M, H, W, C) images to a tuple that begins with
-            mean and log-variance of q(z | x), (M, d) each.
+        encoder: callable, a `keras.Model` say: (M, H, W, C) images in [-1, 1] to a tuple that
+            begins with mean and log-variance of q(z | x), (M, d) each.
         decoder: callable, (M, d) latents to the mean of p(x | z), (M, H, W, C), in the images'
             own range; only output attacks and the score of reconstructions need it.
         likelihood_scale: standard deviation of p(x | z), in the images' own units.
@@ -99,7 +99,10 @@ class Victim:
         self.latent_dims = (int(mean.shape[1]),)
 
     def _encode(self, images):
-        mean, log_variance, *_ = self._encoder(images)
+        found = self._encoder(images)
+        if not isinstance(found, (tuple, list)):
+            raise TypeError(f"not a tuple: {getattr(found, 'shape', found)}")
+        mean, log_variance, *_ = found
         log_variance = tf.cast(log_variance, tf.float32)
         return Gaussian(tf.cast(mean, tf.float32), tf.exp(0.5 * log_variance))
 

@@ -41,7 +41,7 @@ class Folder(Source):
 
     def __init__(self, path: str, max_unreadable: int = 0):
         if not path:
-            raise checks.invalid("name", "folder:PATH with an existing folder", "'folder:'")
+            raise checks.invalid("dataset", "folder:PATH with an existing folder", "'folder:'")
         self._path = pathlib.Path(path).expanduser().absolute()
         self._max_unreadable = max_unreadable
         self.name = f"folder:{self._path}"
@@ -98,7 +98,7 @@ class Folder(Source):
         for label, places in sorted(classes.items()):
             if len(places) < len(parts):
                 raise checks.invalid(
-                    "name",
+                    "dataset",
                     "at least 3 different images in every class, one for each split "
                     f"({label or 'the folder'} has {len(places)})",
                     repr(self.name),
@@ -154,7 +154,7 @@ def _batches(path, entries, recipe):
         try:
             return decode((path / entry.path).read_bytes(), entry.path)
         except (OSError, ValueError) as error:
-            raise checks.invalid("name", f"images ({error})", repr(f"folder:{path}")) from error
+            raise checks.invalid("dataset", f"images ({error})", repr(f"folder:{path}")) from error
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
         for start in range(0, len(entries), _BATCH):

@@ -84,12 +84,12 @@ def _read(path, cache, files, key):
     if not index.entries:
         name, reason = index.unreadable[0]
         raise checks.invalid(
-            "name", f"a folder with a readable image ({name}: {reason})", repr(f"folder:{path}")
+            "dataset", f"a folder with a readable image ({name}: {reason})", repr(f"folder:{path}")
         )
     if len({bool(entry.label) for entry in index.entries}) == 2:
         beside = next(entry.path for entry in index.entries if not entry.label)
         raise checks.invalid(
-            "name",
+            "dataset",
             f"all images in class subfolders, or none ({beside} is in none)",
             repr(f"folder:{path}"),
         )
@@ -109,11 +109,11 @@ def _files(path):
     """Relative paths of the files that look like images, sorted; hidden ones are left out."""
     name = repr(f"folder:{path}")
     if not path.is_dir():
-        raise checks.invalid("name", "folder:PATH with an existing folder", name)
+        raise checks.invalid("dataset", "folder:PATH with an existing folder", name)
 
     def refuse(error):
         raise checks.invalid(
-            "name", f"a folder that can be read ({error.filename}: {error.strerror})", name
+            "dataset", f"a folder that can be read ({error.filename}: {error.strerror})", name
         ) from error
 
     found = []
@@ -125,10 +125,12 @@ def _files(path):
             if file.lower().endswith(SUFFIXES) and not file.startswith(".")
         ]
     if not found:
-        raise checks.invalid("name", f"a folder with images ({', '.join(SUFFIXES)})", name)
+        raise checks.invalid("dataset", f"a folder with images ({', '.join(SUFFIXES)})", name)
     for file in found:
         if not file.isprintable():
-            raise checks.invalid("name", f"printable file names in UTF-8 ({file!a} is not)", name)
+            raise checks.invalid(
+                "dataset", f"printable file names in UTF-8 ({file!a} is not)", name
+            )
     return tuple(sorted(found))
 
 

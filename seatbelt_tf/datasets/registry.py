@@ -156,8 +156,8 @@ def find(name: str, max_unreadable: int = 0) -> Source:
     nearest = difflib.get_close_matches(str(name), _SOURCES, n=1, cutoff=0.5)
     hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
     raise ValueError(
-        f"Invalid value for name. Expected one of {', '.join(names())}, folder:PATH. "
-        f"Received: name={name!r}.{hint}"
+        f"Invalid value for dataset. Expected one of {', '.join(names())}, folder:PATH. "
+        f"Received: dataset={name!r}.{hint}"
     )
 
 

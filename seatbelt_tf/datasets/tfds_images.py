@@ -64,8 +64,8 @@ class TFDSImages(Source):
         directory = data_directory(data_dir)
         if prepared is None:
             raise ValueError(
-                f"Invalid value for data_dir. Expected {self.name} prepared by TFDS in "
-                f"{directory}, where it is not; to get it run: {self.how_to_get(data_dir)}"
+                f"Invalid value for data_dir. Expected {self.name} prepared by TFDS, which "
+                f"is not in {directory}; to get it run: {self.how_to_get(data_dir)}"
             )
         if prepared.missing:
             raise ValueError(

@@ -166,6 +166,26 @@ def areas(records, blending):
     return tuple(np.array(found).T)
 
 
+def strongest_within(records, norm):
+    """Of each pair the attack that closes most of the gap with ‖d‖₂ ≤ norm · ‖x_t − x‖₂.
+
+    Args:
+        records: see `areas`.
+        norm: relative to the distance of input and target.
+
+    Returns:
+        (P,) rows of the records; where no attack is that small, that of the pair's smallest.
+    """
+    relative = records["distortion_norm"] / records["target_distance"]
+    shares = np.nan_to_num(records["closed_share"], nan=-np.inf)
+    found = []
+    for pair in np.unique(records["pair"]):
+        rows = np.flatnonzero(records["pair"] == pair)
+        within = rows[relative[rows] <= max(norm, relative[rows].min())]
+        found.append(within[np.argmax(shares[within])])
+    return np.array(found)
+
+
 def norms_to_close(records, blending, share=0.5):
     """The least relative norm at which each pair's attack reaches a share: (P,), NaN without gap.
 

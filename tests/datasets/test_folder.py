@@ -254,7 +254,7 @@ def test_other_files_and_hidden_ones_are_ignored(tmp_path):
 
 def refused(tmp_path, prepare):
     prepare(tmp_path / "images")
-    with pytest.raises(ValueError, match="Invalid value for name") as caught:
+    with pytest.raises(ValueError, match="Invalid value for dataset") as caught:
         datasets.check(f"folder:{tmp_path / 'images'}")
     assert "\n" not in str(caught.value)
     return str(caught.value)

@@ -148,7 +148,7 @@ def test_permutations_never_change():
     ("options", "message"),
     [
         ({"name": "sprits"}, "Did you mean 'sprites'"),
-        ({"name": None}, "Invalid value for name"),
+        ({"name": None}, "Invalid value for dataset"),
         ({"split": "tset"}, "Invalid value for split. Expected one of train, validation, test"),
         ({"batch_size": 0}, "Invalid value for batch_size"),
         ({"batch_size": -3}, "Invalid value for batch_size"),

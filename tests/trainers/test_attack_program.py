@@ -26,8 +26,11 @@ def test_attacks_a_run_stores_every_attack_and_does_none_twice(trained):
         assert part["adversarial"].shape == (6, 64, 64, 1)
     summary = json.loads((battery / "summary.json").read_text())
     assert summary["attacks"] == 6
-    above = summary["area_above_blending"]
-    assert above["lower"] <= above["mean"] <= above["upper"]
+    relative = summary["relative_loss"]
+    assert relative["lower"] <= relative["mean"] <= relative["upper"]
+    # One of the two pairs has no gap: a single number has no interval.
+    assert (summary["pairs"], summary["pairs_with_gap"]) == (2, 1)
+    assert summary["area_above_blending"]["lower"] is None
     assert next(iter(summary)) == "area_above_blending"
     assert {check["name"] for check in summary["diagnostics"]} >= {"not_converged", "fresh_draws"}
     assert {path.name for path in battery.glob("*.png")} == {

@@ -57,6 +57,21 @@ def test_between_distant_updates_a_line_shows_that_work_goes_on(clock, capsys):
     ]
 
 
+def test_the_first_few_steps_which_compile_say_nothing_about_the_time_left(clock, capsys):
+    progress = terminal.Progress(100, 0, None)
+    clock[0] += 60
+    progress.update(4)
+    clock[0] += 6
+    progress.update(10)
+    clock[0] += 90
+    progress.update(100)
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "step 4/100",
+        "step 10/100  1:30 left",
+        "step 100/100  took 2:36",
+    ]
+
+
 def test_finely_counted_work_prints_few_plain_lines(clock, capsys):
     for _ in terminal.shown(range(100), "noise", None):
         clock[0] += 0.125

@@ -22,8 +22,8 @@ class Row:
     meaning: str = ""
 
     def __str__(self):
-        interval = "" if self.lower is None else f" [{_number(self.lower)}, {_number(self.upper)}]"
-        return f"{_number(self.mean)}{interval}"
+        interval = "" if self.lower is None else f" [{number(self.lower)}, {number(self.upper)}]"
+        return f"{number(self.mean)}{interval}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +83,7 @@ def write(directory, title, headline, facts, sections, provenance):
     return ["report.json", *texts, *(f"{picture.name}.png" for picture in pictures)]
 
 
-def _number(value):
+def number(value):
     """Four significant digits, or whole from a thousand; a true minus sign."""
     text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     return text.replace("-", "−")
@@ -158,7 +158,7 @@ def _checks(section):
     rows = [
         (
             page.noted(check.name, f"if it fires: {check.meaning}"),
-            f"{_number(check.value)} (limit {_number(check.limit)})",
+            f"{number(check.value)} (limit {number(check.limit)})",
             page.alarm("FIRED") if check.fired else "ok",
         )
         for check in section.diagnoses

@@ -55,7 +55,7 @@ ATTACKS = {
         "nats",
         "−log p(x_t | z*), averaged over all λ as in the paper: larger is more robust",
     ),
-    "floor": ("nats", "the same of the target's own reconstruction: no attack can do better"),
+    "floor": ("nats", "the same of the target's own reconstruction, where a full success ends"),
     "ceiling": ("nats", "the same without any attack"),
     "relative_loss": ("", "Δ relative to no distortion at all, averaged over all λ"),
     "loss": (
@@ -172,9 +172,11 @@ def _attack(one, blending):
     ]
     picture = Picture(
         f"panel_{objective}",
-        batteries.panel(one.battery, one.records),
+        batteries.battery_panel(one.battery, one.records),
         "Inputs, attacked inputs, targets and the reconstructions of each",
-        "Three pairs under three weights λ: what is put in, what comes out, and what was wanted.",
+        "Three pairs: the strongest attacks that move the input by at most a quarter, half and "
+        "three quarters of the way to the target. On the left how much of the gap between the "
+        "reconstructions they close.",
     )
     return Section(f"Attack: {objective}", [], rows, one.diagnoses, [picture], level=3)
 
@@ -188,10 +190,16 @@ def headline(found, blending):
         fired = [diagnosis.name for diagnosis in one.diagnoses if diagnosis.fired]
         if "area_above_blending" in summary:
             area, half = summary["area_above_blending"], summary["norm_to_half"]
+            interval = (
+                "of a single pair"
+                if area["lower"] is None
+                else f"[{area['lower']:.3f}, {area['upper']:.3f}]"
+            )
             sentence = (
-                f"{objective}: area above blending {area['mean']:.3f} "
-                f"[{area['lower']:.3f}, {area['upper']:.3f}], where 0 is robust; half of the gap "
-                f"is closed by a distortion of {half['mean']:.0%} of the way to the target."
+                f"{objective}: area above blending {area['mean']:.3f} {interval}, where 0 is "
+                f"robust, over {summary['pairs_with_gap']} of {summary['pairs']} pairs, which have "
+                "a gap between their reconstructions; half of it is closed by a distortion of "
+                f"{half['mean']:.0%} of the way to the target."
             )
         else:
             sentence = (

@@ -334,12 +334,7 @@ def _slopes(model, records, images):
 def _panel(model, records, images, targets):
     """Of the first pairs, the attack that closes most for a distortion of half the distance."""
     relative = records["distortion_norm"] / records["target_distance"]
-    chosen = []
-    for pair in range(min(3, len(images))):
-        rows = np.flatnonzero(records["pair"] == pair)
-        usable = rows[relative[rows] <= 0.5]
-        shares = np.nan_to_num(records["closed_share"][usable], nan=-1.0)
-        chosen.append(usable[np.argmax(shares)] if len(usable) else rows[-1])
+    chosen = distortion.strongest_within(records, 0.5)[:3]
     adversarial = records["adversarial"][chosen]
     shown = slice(len(chosen))
     return {
