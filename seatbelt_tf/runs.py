@@ -70,10 +70,9 @@ class Run:
             overwrite: whether an earlier run here may be replaced.
         """
         if self.config_file.exists() and not overwrite:
+            there = "this run is finished" if self.model_file.exists() else "--resume continues it"
             raise checks.invalid(
-                "run",
-                "a new directory (--resume continues this one, --overwrite replaces it)",
-                repr(str(self.path)),
+                "run", f"a new directory ({there}, --overwrite replaces it)", repr(str(self.path))
             )
         occupied = self.path.exists() and (
             not self.path.is_dir() or any(path.suffix != ".lock" for path in self.path.iterdir())

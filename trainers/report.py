@@ -10,7 +10,7 @@ from trainers import batteries, events, splits, terminal, training
 TEST_IMAGES = 4000
 ATTACKED_PAIRS = 3
 # Weights λ of the small attack, from distortions that are almost free to hardly any.
-ATTACK_WEIGHTS = 4.0 ** np.arange(-1, 9)
+ATTACK_WEIGHTS = 2.0 ** np.arange(2, 15)
 
 
 def write(run, config, model):

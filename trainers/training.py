@@ -79,13 +79,15 @@ def train(
     try:
         distribution.check_agreement(strategy, config)
         keeper.restore()
+        # Written again, the same model would be another file, and what was found of it lost.
+        is_finished = keeper.step == options["steps"] and run.model_file.is_file()
         if not model.is_adapted():
             model.adapt(_some_images(config["data"], ADAPTATION_IMAGES))
         if is_chief:
             run.truncate_metrics(keeper.step)
         _loop(run, config, strategy, model, plain, keeper)
         distribution.copy(model, plain)
-        if is_chief:
+        if is_chief and not is_finished:
             run.save_model(plain)
     except OSError as error:
         raise keeper.stop(f"a file cannot be written ({error})", program.CANNOT_WRITE) from error
@@ -95,7 +97,7 @@ def train(
         if cluster is None:
             raise
         raise keeper.stop(distribution.lost(cluster, error), program.WORKER_LOST) from error
-    if is_chief:
+    if is_chief and not is_finished:
         print(keeper.summary())
     return plain
 

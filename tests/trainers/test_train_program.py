@@ -2,10 +2,12 @@
 
 import json
 import pathlib
+import shutil
 
 import pytest
 from programs import SMALL, assert_refused, run_program
 
+from seatbelt_tf import runs
 from seatbelt_tf.defences import settings
 
 SHARED = pathlib.Path(__file__).parents[3] / "shared" / "data"
@@ -38,7 +40,7 @@ def test_a_finished_run_is_not_touched_by_another_command_line(trained):
     directory, run = trained.directory, trained.directory / "run"
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     again = run_program("train", *SMALL, directory=directory, without_tensorflow=True)
-    assert_refused(again, "--resume")
+    assert_refused(again, "this run is finished")
     for flag, started in (
         ("--beta=2", "6.0"),
         ("--layers=3", "Expected 2,"),
@@ -49,6 +51,16 @@ def test_a_finished_run_is_not_touched_by_another_command_line(trained):
         )
         assert_refused(other, started, "run was started with")
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+def test_resuming_a_finished_run_draws_it_again_and_keeps_what_was_found_of_it(trained, tmp_path):
+    shutil.copytree(trained.directory / "run", tmp_path / "run")
+    before = runs.Run(tmp_path / "run").model_digest()
+    (tmp_path / "run" / "figures" / "traversals.png").unlink()
+    again = run_program("train", "--resume", "--run=run", directory=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "run" / "figures" / "traversals.png").is_file()
+    assert runs.Run(tmp_path / "run").model_digest() == before
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the shared CIFAR-10 directory")
