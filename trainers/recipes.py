@@ -1,4 +1,4 @@
-"""How to train: the paper's recipe, and ours for two cores and five minutes."""
+"""How to train: the paper's recipe, ours for two cores and five minutes, and robust models."""
 
 from typing import NamedTuple
 
@@ -30,21 +30,31 @@ RECIPES = {
     "fast": Recipe(64, 3e-3, 0.95, 400, None, 3600),
 }
 DEFAULT_PRESET = {"sprites": "fast", "folder": "fast"}
-DEFAULT_BETA = {"celeb_a": 20.0}
+DEFAULT_BETA = {"celeb_a": "20"}
+# Defences, with the dataset's usual recipe: docs/defences.md has the trial.
+ROBUST = {"robust_pca": {"beta": "1", "defence": "pca"}}
+# Four times what a single layer had in the trial of greyscale and of colour images.
+ROBUST_UNITS = {1: 64, 3: 256}
+PRESETS = (*RECIPES, *ROBUST)
 
 
-def settings(dataset, preset):
-    """The recipe for a dataset: ours for the built-in one and folders, otherwise the paper's.
+def settings(dataset, preset, channels):
+    """What a preset says, or the dataset's default: ours for the built-in one and folders.
 
     Args:
         dataset: its name.
-        preset: "paper", "fast" or None for the dataset's default.
+        preset: one of `PRESETS`, or None for the dataset's default.
+        channels: of its images.
 
     Returns:
-        (preset name, `Recipe`, β).
+        (preset name, `Recipe`, flags of trainers.train that are its own as {name: text}).
     """
-    preset = preset or DEFAULT_PRESET.get(dataset.partition(":")[0], "paper")
-    return preset, RECIPES[preset], DEFAULT_BETA.get(dataset, 6.0)
+    usual = DEFAULT_PRESET.get(dataset.partition(":")[0], "paper")
+    preset = preset or usual
+    if preset in ROBUST:
+        units = str(ROBUST_UNITS[channels])
+        return preset, RECIPES[usual], {**ROBUST[preset], "latent_dims": units}
+    return preset, RECIPES[preset], {"beta": DEFAULT_BETA.get(dataset, "6")}
 
 
 def sizes_of(dataset, channels):

@@ -38,10 +38,11 @@ def define():
     flags.DEFINE_enum(
         "preset",
         None,
-        list(recipes.RECIPES),
-        "paper: appendix G's batch size and learning rate; fast: ours for two cores. "
-        "Default: fast for sprites and folders, paper for the others. Flags given beside it take "
-        "precedence.",
+        list(recipes.PRESETS),
+        "paper: appendix G's batch size and learning rate; fast: ours for two cores; robust_pca: "
+        "the dataset's recipe, --beta=1 and --defence=pca with many units (docs/defences.md). "
+        "Default: fast for sprites and folders, paper for the others. Flags "
+        "given beside it take precedence.",
     )
     flags.DEFINE_list("latent_dims", None, "Units by layer, bottom first. Default: the paper's.")
     flags.DEFINE_integer("layers", None, "Number of layers L; the last L of the paper's sizes.")
@@ -106,9 +107,13 @@ def configuration():
         raise checks.invalid(
             "dataset", "images, since the networks are convolutional", f"{info.name!r}: points"
         )
-    preset, recipe, beta = recipes.settings(FLAGS.dataset, FLAGS.preset)
     if FLAGS.latent_dims is not None and FLAGS.layers is not None:
         raise ValueError("Expected --latent_dims or --layers. Received both")
+    preset, recipe, implied = recipes.settings(FLAGS.dataset, FLAGS.preset, info.shape[2])
+    for name, text in implied.items():
+        # Not those that are given, of which --layers says the same as --latent_dims.
+        if name != "latent_dims" or FLAGS.layers is None:
+            FLAGS.set_default(name, text)
     if FLAGS.steps is not None and FLAGS.epochs is not None:
         raise ValueError("Expected --steps or --epochs. Received both")
     preprocessing = datasets.recipe(FLAGS.dataset, FLAGS.image_size, FLAGS.data_dir, **limit)
@@ -122,7 +127,7 @@ def configuration():
         {
             "image_shape": (image_size, image_size, info.shape[2]),
             "latent_dims": dims,
-            "beta": beta if FLAGS.beta is None else FLAGS.beta,
+            "beta": FLAGS.beta,
             "dataset_size": info.splits["train"],
             "penalty": FLAGS.penalty,
             "likelihood_from": FLAGS.likelihood_from,

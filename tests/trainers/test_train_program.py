@@ -3,6 +3,8 @@
 import json
 import pathlib
 import shutil
+import subprocess
+import sys
 
 import pytest
 from programs import SMALL, assert_refused, run_program
@@ -10,7 +12,8 @@ from programs import SMALL, assert_refused, run_program
 from seatbelt_tf import runs
 from seatbelt_tf.defences import settings
 
-SHARED = pathlib.Path(__file__).parents[3] / "shared" / "data"
+ROOT = pathlib.Path(__file__).parents[2]
+SHARED = ROOT.parent / "shared" / "data"
 
 
 def test_trains_attacks_and_leaves_a_run_directory(trained):
@@ -131,6 +134,23 @@ DEFENCES = [
     "input_noise,variance_floor",
     "pca",
 ]
+
+
+@pytest.mark.parametrize(
+    ("options", "dims", "beta"),
+    [("", [64], 1.0), ("--layers=2 --beta=3", [12, 6], 3.0), ("--latent_dims=5", [5], 1.0)],
+)
+def test_a_robust_preset_is_a_defence_unless_flags_say_otherwise(options, dims, beta, tmp_path):
+    script = (
+        "import sys; from trainers import train, train_flags; train.FLAGS(sys.argv); "
+        "import json; print(json.dumps(train_flags.configuration()))"
+    )
+    command = [sys.executable, "-c", script, "--preset=robust_pca", *options.split()]
+    config = json.loads(subprocess.check_output(command, cwd=ROOT, text=True))
+    assert config["model"]["defences"] == {"pca": {}}
+    assert (config["model"]["latent_dims"], config["model"]["beta"]) == (dims, beta)
+    assert config["training"]["preset"] == "robust_pca"
+    assert config["training"]["batch_size"] == 64
 
 
 def test_every_defence_is_among_those_that_the_program_is_tried_with():
