@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import shlex
 import sys
 import textwrap
@@ -23,6 +24,7 @@ STATUSES = {
     WORKER_LOST: "another worker was lost",
     **{interruption.status(number): name for number, name in interruption.NAMES.items()},
 }
+_NUMBER = "expected a number, whole where it counts something; received "
 _OF_ALL = (0, BAD_INPUT, CANNOT_WRITE, *map(interruption.status, interruption.NAMES))
 
 
@@ -69,6 +71,8 @@ def start(main, description, statuses=()):
         fail(program, stop, stop.status)
     except OSError as error:
         fail(program, error, CANNOT_WRITE)
+    except flags.IllegalFlagValueError as error:
+        fail(program, re.sub(r"invalid literal .*?: |could not convert .*?: ", _NUMBER, str(error)))
     except (flags.Error, ValueError) as error:
         fail(program, error)
 

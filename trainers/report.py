@@ -9,6 +9,7 @@ from trainers import batteries, events, splits, terminal, training
 
 TEST_IMAGES = 4000
 ATTACKED_PAIRS = 3
+TRAVERSED = "A test image while one of the most informative units moves (z1[17]: layer 1, unit 17)"
 # Weights λ of the small attack, from distortions that are almost free to hardly any.
 ATTACK_WEIGHTS = 2.0 ** np.arange(2, 15)
 
@@ -59,7 +60,7 @@ def write(run, config, model):
 def _traversals(model, images):
     values = (-2, -1, 0, 1, 2)
     decoded, names = evaluation.traverse(model, images, units=8, values=values)
-    return figures.traversals(decoded, labels=names, values=values, title="Latent traversals")
+    return figures.traversals(decoded, labels=names, values=values, title=TRAVERSED)
 
 
 def _latent_attack(model, images):
