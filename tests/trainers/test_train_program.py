@@ -111,7 +111,7 @@ BAD = {
     "--defence=adversarial --defence_weight=1.5": "from 0 to 1",
     "--unknown": "unknown",
     "stray": "stray",
-    "--steps=many": "steps",
+    "--steps=many": "flag --steps=many: expected a number",
 }
 
 
