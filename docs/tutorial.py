@@ -1,4 +1,4 @@
-"""Train a VAE and a Seatbelt-VAE, attack both, compare them, export one and ask the export.
+"""Train a VAE and a Seatbelt-VAE, attack both, compare them, export one and query the export.
 
 A few minutes on two cores. From the repository's root, in an environment with this package:
 
@@ -103,7 +103,7 @@ for name, model in models.items():
         model(adversarial).numpy(),
         targets[pair[rows]],
         model(targets[pair[rows]]).numpy(),
-        labels=[f"‖d‖ ≤ {size:.0%}" for size in SIZES],
+        labels=[f"‖d‖ {size:.0%}" for size in distortion.relative_norms(records[name])[rows]],
         title=name,
     )
     figures.save(panel, PLACE / f"attack-{name}.png")

@@ -76,11 +76,18 @@ def _attacks(run):
     for path in found:
         summary = _read(path)
         try:
-            fired = [check["name"] for check in summary.pop("diagnostics", []) if check["fired"]]
+            made = summary.pop("diagnostics", [])
+            fired = [check["name"] for check in made if check["fired"]]
         except (KeyError, TypeError) as error:
             wanted = f"diagnostics as trainers.attack writes them in {path}"
             raise checks.invalid("run", wanted, error) from error
-        verdict = f"Don't trust it: {', '.join(fired)}" if fired else "None of its checks fired"
+        verdict = (
+            f"Don't trust it: {', '.join(fired)}"
+            if fired
+            else f"None of {len(made)} checks fired"
+            if made
+            else "No checks are recorded"
+        )
         parts.append(f"### {path.parent.name}\n\n{_table(summary)}\n{verdict}.\n")
     return "\n".join(parts)
 
@@ -94,5 +101,6 @@ def _cell(value):
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_cell(number)}" for name, number in value.items())
+        found = {name: number for name, number in value.items() if number is not None}
+        return ", ".join(f"{name} {_cell(number)}" for name, number in found.items())
     return str(value).replace("|", "\\|")

@@ -83,7 +83,7 @@ def summarise(records, blending):
     }
     counts = battery.summarise(records)
     return {
-        **{name: _interval(values) for name, values in measured.items() if len(values)},
+        **{name: interval(values) for name, values in measured.items() if len(values)},
         "pairs": len(blending),
         "pairs_with_gap": len(measured["area_above_blending"]),
         **{name: value for name, value in counts.items() if not name.startswith("mean_")},
@@ -103,8 +103,8 @@ def distances_by_pair(model, records, targets):
     return {name: values.reshape(pairs).mean(axis=1) for name, values in found._asdict().items()}
 
 
-def _interval(values):
-    """Mean of independent values with its 95 % bootstrap interval, as a dict."""
+def interval(values):
+    """Mean of independent values with its 95 % bootstrap interval (None of one), as a dict."""
     if len(values) == 1:
         return {"mean": float(values[0]), "lower": None, "upper": None}
     return dict(zip(("mean", "lower", "upper"), intervals.bootstrap_interval(values), strict=True))
@@ -199,7 +199,7 @@ def panel(model, images, targets, records, title):
     chosen = records["pair"][rows]
     images, targets = images[chosen], targets[chosen]
     adversarial = records["adversarial"][rows]
-    sizes = records["distortion_norm"][rows] / records["target_distance"][rows]
+    sizes = distortion.relative_norms(records)[rows]
     shares = ["no gap" if np.isnan(s) else f"{s:.0%}" for s in records["closed_share"][rows]]
     return figures.attack_panel(
         images,

@@ -148,7 +148,7 @@ def _provenance(run, config, seconds):
         "versions": ", ".join(f"{name} {text}" for name, text in versions.items()),
         "machine": machine.describe(xla=False)["processor"],
         "weights (SHA-256, first digits)": run.model_digest(),
-        "trained by": program.told(command) if isinstance(command, list) else "unknown",
+        "trained by": program.told(command) if command else "unknown",
     }
 
 

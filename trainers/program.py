@@ -24,7 +24,6 @@ STATUSES = {
     WORKER_LOST: "another worker was lost",
     **{interruption.status(number): name for number, name in interruption.NAMES.items()},
 }
-_NUMBER = "expected a number, whole where it counts something; received "
 _OF_ALL = (0, BAD_INPUT, CANNOT_WRITE, *map(interruption.status, interruption.NAMES))
 
 
@@ -72,15 +71,17 @@ def start(main, description, statuses=()):
     except OSError as error:
         fail(program, error, CANNOT_WRITE)
     except flags.IllegalFlagValueError as error:
-        fail(program, re.sub(r"invalid literal .*?: |could not convert .*?: ", _NUMBER, str(error)))
+        text = re.sub("invalid literal .*?:", "expected a whole number, received", str(error))
+        fail(program, re.sub("could not convert .*?:", "expected a number, received", text))
     except (flags.Error, ValueError) as error:
         fail(program, error)
 
 
 def told(command):
     """`sys.argv` of a program of ours as its user may type it, wherever it is installed."""
-    path = pathlib.Path(str(command[0]))
-    return shlex.join(["python", "-m", f"{path.parent.name}.{path.stem}", *map(str, command[1:])])
+    program, *arguments = map(str, command)
+    path = pathlib.Path(program)
+    return shlex.join(["python", "-m", f"{path.parent.name}.{path.stem}", *arguments])
 
 
 def import_tensorflow(deterministic=False):

@@ -31,7 +31,7 @@ RECIPES = {
 }
 DEFAULT_PRESET = {"sprites": "fast", "folder": "fast"}
 DEFAULT_BETA = {"celeb_a": "20"}
-# Defences, with the dataset's usual recipe: docs/defences.md has the trial.
+# Defences with the dataset's usual recipe: see docs/defences.md.
 ROBUST = {"robust_pca": {"beta": "1", "defence": "pca"}}
 # Four times what a single layer had in the trial of greyscale and of colour images.
 ROBUST_UNITS = {1: 64, 3: 256}

@@ -6,11 +6,12 @@ import numpy as np
 
 from seatbelt_tf import attacks, evaluation, figures, runs
 from trainers import batteries, events, splits, terminal, training
+from trainers.evaluation.output import number
 
 TEST_IMAGES = 4000
 ATTACKED_PAIRS = 3
 TRAVERSED = "A test image while one of the most informative units moves (z1[17]: layer 1, unit 17)"
-# Weights λ of the small attack, from distortions that are almost free to hardly any.
+# λ of the small attack: from where a distortion is cheap to where hardly any is left.
 ATTACK_WEIGHTS = 2.0 ** np.arange(2, 15)
 
 
@@ -27,7 +28,7 @@ def write(run, config, model):
     progress = terminal.Progress(batches, 0, "batches", "test", terminal.PAUSE)
     scores = training.validate(model, test.take(batches), progress.update)
     runs.write_json(run.evaluation / "test.json", scores)
-    told = ", ".join(f"{name.replace('_', ' ')} {value:,.4g}" for name, value in scores.items())
+    told = ", ".join(f"{name.replace('_', ' ')} {number(value)}" for name, value in scores.items())
     print(f"test, nats an image: {told}")
     count = min(256, splits.info(config["data"]).splits["test"])
     images = next(iter(splits.batches(config["data"], "test", batch_size=count, shuffle=True)))

@@ -36,9 +36,7 @@ class Progress:
     def update(self, step, items_per_step=1, message=""):
         """Shows the state after `step` steps; returns items a second since the last update."""
         self._message = message
-        # The first steps compile: if they are few they say nothing about the others.
-        is_slow = self._marked == self._done and 20 * (step - self._done) < self._total
-        if is_slow:
+        if self._is_early(step):
             self._base = step, time.monotonic()
         rate = self._tell(step, items_per_step, self._pause)
         self._mark, self._marked = time.monotonic(), step
@@ -57,11 +55,16 @@ class Progress:
             words = [] if self._unit is None else [f"{_number(rate)} {self._unit}/s"]
             if is_last:
                 words.append(f"took {duration(elapsed)}")
-            elif step > self._base[0]:
+            elif step > self._base[0] and not self._is_early(step):
                 pace = (now - self._base[1]) / (step - self._base[0])
                 words.append(f"{duration((self._total - step) * pace)} left")
             self._show(step, [*words, self._message] if self._message else words)
         return rate
+
+    def _is_early(self, step):
+        """Whether only the first few steps are done: they compile and say nothing of the others."""
+        is_first = self._base[0] == self._done
+        return is_first and 20 * (step - self._done) < self._total - self._done
 
     def _show(self, step, words):
         global _is_line_open

@@ -31,7 +31,7 @@ Examples:
   PROGRAM --list_datasets                       what there is, and how to get it
   PROGRAM --run=runs/vae --layers=1 --beta=1    a plain VAE
   PROGRAM --run=vae --resume                    goes on where it was stopped
-  PROGRAM --preset=robust_pca                   an encoder that is hard to steer
+  PROGRAM --preset=robust_pca                   principal components as encoder
   PROGRAM --defence=adversarial --defence_radius=8        trained against attacks
   PROGRAM --strategy=mirrored                   on all devices of this machine
   TF_CONFIG=… PROGRAM --strategy=multi_worker   on several: docs/scaling.md

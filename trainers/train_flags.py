@@ -44,9 +44,15 @@ def define():
         "Default: fast for sprites and folders, paper for the others. Flags "
         "given beside it take precedence.",
     )
-    flags.DEFINE_list("latent_dims", None, "Units by layer, bottom first. Default: the paper's.")
+    flags.DEFINE_list(
+        "latent_dims", None, "Units by layer, bottom first. Default: the paper's, or the preset's."
+    )
     flags.DEFINE_integer("layers", None, "Number of layers L; the last L of the paper's sizes.")
-    flags.DEFINE_float("beta", None, "Weight of the penalty. Default: 20 for celeb_a, otherwise 6.")
+    flags.DEFINE_float(
+        "beta",
+        None,
+        "Weight of the penalty. Default: 20 for celeb_a, otherwise 6; 1 for robust_pca.",
+    )
     flags.DEFINE_enum("penalty", "tc", presets.PENALTIES, "What beta weighs.")
     flags.DEFINE_enum(
         "likelihood_from", "all", presets.LIKELIHOODS, "Layers that the decoder sees."
@@ -111,7 +117,7 @@ def configuration():
         raise ValueError("Expected --latent_dims or --layers. Received both")
     preset, recipe, implied = recipes.settings(FLAGS.dataset, FLAGS.preset, info.shape[2])
     for name, text in implied.items():
-        # Not those that are given, of which --layers says the same as --latent_dims.
+        # Flags that were given stay; --layers stands for --latent_dims.
         if name != "latent_dims" or FLAGS.layers is None:
             FLAGS.set_default(name, text)
     if FLAGS.steps is not None and FLAGS.epochs is not None:

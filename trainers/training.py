@@ -79,8 +79,7 @@ def train(
     try:
         distribution.check_agreement(strategy, config)
         keeper.restore()
-        # Written again, the same model would be another file, and what was found of it lost.
-        is_finished = keeper.step == options["steps"] and run.model_file.is_file()
+        is_finished = is_chief and keeper.step == options["steps"] and _is_kept(run)
         if not model.is_adapted():
             model.adapt(_some_images(config["data"], ADAPTATION_IMAGES))
         if is_chief:
@@ -100,6 +99,16 @@ def train(
     if is_chief and not is_finished:
         print(keeper.summary())
     return plain
+
+
+def _is_kept(run):
+    """Whether model.keras is there, whole. Then the same model is not written again: it would be
+    another file, and what was found of it lost."""
+    try:
+        run.load_model()
+    except ValueError:
+        return False
+    return True
 
 
 def _some_images(config, count):

@@ -101,7 +101,7 @@ class Victim:
     def _encode(self, images):
         found = self._encoder(images)
         if not isinstance(found, (tuple, list)):
-            raise TypeError(f"not a tuple: {getattr(found, 'shape', found)}")
+            raise TypeError(f"neither a tuple nor a list: {type(found).__name__}")
         mean, log_variance, *_ = found
         log_variance = tf.cast(log_variance, tf.float32)
         return Gaussian(tf.cast(mean, tf.float32), tf.exp(0.5 * log_variance))

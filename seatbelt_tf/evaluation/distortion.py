@@ -166,6 +166,16 @@ def areas(records, blending):
     return tuple(np.array(found).T)
 
 
+def relative_norms(records):
+    """‖d‖₂ / ‖x_t − x‖₂ of every attack, 0 where the target is the image: (B,).
+
+    Args:
+        records: see `areas`.
+    """
+    norms, distances = records["distortion_norm"], records["target_distance"]
+    return np.divide(norms, distances, out=np.zeros_like(norms), where=distances > 0)
+
+
 def strongest_within(records, norm):
     """Of each pair the attack that closes most of the gap with ‖d‖₂ ≤ norm · ‖x_t − x‖₂.
 
@@ -176,7 +186,7 @@ def strongest_within(records, norm):
     Returns:
         (P,) rows of the records; where no attack is that small, that of the pair's smallest.
     """
-    relative = records["distortion_norm"] / records["target_distance"]
+    relative = relative_norms(records)
     shares = np.nan_to_num(records["closed_share"], nan=-np.inf)
     found = []
     for pair in np.unique(records["pair"]):

@@ -326,7 +326,9 @@ def test_bad_input_is_named(changes, message):
         attacks.attack(**(arguments | changes))
 
 
-@pytest.mark.parametrize("encoder", [lambda x: x, lambda x: (x[:, 0, 0], x[:, 0]), lambda x: None])
+@pytest.mark.parametrize(
+    "encoder", [lambda x: x, lambda x: (x[:, 0, 0], x[:, 0]), lambda x: None, lambda x: {"mean": x}]
+)
 def test_encoders_that_give_something_else_are_refused(encoder):
     with pytest.raises(ValueError, match="encoder"):
         attacks.Victim(encoder=encoder, image_shape=(8, 8, 1))

@@ -87,15 +87,15 @@ def test_nothing_is_scaled_down_where_nothing_was_found():
 
 def test_the_strongest_attack_within_a_size_is_found_for_every_pair():
     records = {
-        "pair": np.array([0, 0, 0, 1, 1, 1, 2, 2]),
-        "distortion_norm": np.array([2.0, 1.0, 0.4, 1.0, 0.5, 1.2, 9.0, 8.0]),
-        "target_distance": np.full(8, 2.0),
-        "closed_share": np.array([0.9, 0.6, 0.7, 0.2, np.nan, 0.8, 0.4, 0.1]),
+        "pair": np.array([0, 0, 0, 1, 1, 1, 2, 2, 3]),
+        "distortion_norm": np.array([2.0, 1.0, 0.4, 1.0, 0.5, 1.2, 9.0, 8.0, 0.0]),
+        "target_distance": np.array([2.0] * 8 + [0.0]),
+        "closed_share": np.array([0.9, 0.6, 0.7, 0.2, np.nan, 0.8, 0.4, 0.1, np.nan]),
     }
-    # The third pair has nothing that small.
-    assert distortion.strongest_within(records, 0.5).tolist() == [2, 3, 7]
-    assert distortion.strongest_within(records, 1.0).tolist() == [0, 5, 7]
-    assert distortion.strongest_within(records, 0.25).tolist() == [2, 4, 7]
+    # The third pair has nothing that small; the fourth is one image twice.
+    assert distortion.strongest_within(records, 0.5).tolist() == [2, 3, 7, 8]
+    assert distortion.strongest_within(records, 1.0).tolist() == [0, 5, 7, 8]
+    assert distortion.strongest_within(records, 0.25).tolist() == [2, 4, 7, 8]
 
 
 def test_a_curve_is_a_running_maximum_from_the_origin_to_the_target():

@@ -87,18 +87,27 @@ def test_without_the_messages_package_everything_else_is_written(exported, tmp_p
 def test_the_model_card_says_where_the_model_comes_from(tmp_path, exported):
     run, _ = make_run(tmp_path / "run")
     area = {"mean": 0.123456789, "lower": 0.1, "upper": 0.2}
-    summary = {"attacks": 500, "mean_closed_share": 0.625, "attack_area": area}
+    single = {"mean": 0.75, "lower": None, "upper": None}
+    summary = {"attacks": 500, "mean_closed_share": 0.625, "attack_area": area, "loss": single}
     doubt = {"name": "not_converged", "fired": True}
-    for name, diagnostics in (("latent_kl-all", [doubt]), ("output-all", [])):
+    trust = {"name": "not_converged", "fired": False}
+    for name, diagnostics in (
+        ("latent_kl-all", [doubt]),
+        ("latent_w2-all", [trust]),
+        ("output-all", []),
+    ):
         runs.write_json(
             run.attacks / name / "summary.json", {**summary, "diagnostics": diagnostics}
         )
     card = model_card.text(run, image_bytes.recipe_of(run.config()))
     for fact in ("sprites", "Apache-2.0", "-1234.5", "[5, 4, 3]", "train.py --steps=20"):
         assert fact in card
-    assert card.count("0.625") == 2
-    assert card.count("mean 0.123457, lower 0.1, upper 0.2") == 2
-    assert card.count("Don't trust it: not_converged") == 1
+    assert card.count("0.625") == 3
+    assert card.count("mean 0.123457, lower 0.1, upper 0.2") == 3
+    assert card.count("| mean 0.75 |") == 3
+    assert card.count("Don't trust it: not_converged.") == 1
+    assert card.count("None of 1 checks fired.") == 1
+    assert card.count("No checks are recorded.") == 1
     assert run.model_digest() in card
     assert "None made" in (exported.version / "assets.extra" / "MODEL_CARD.md").read_text()
     for summary in ([], {"diagnostics": [{"name": "not_converged"}]}):

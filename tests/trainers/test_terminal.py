@@ -58,17 +58,20 @@ def test_between_distant_updates_a_line_shows_that_work_goes_on(clock, capsys):
 
 
 def test_the_first_few_steps_which_compile_say_nothing_about_the_time_left(clock, capsys):
-    progress = terminal.Progress(100, 0, None)
-    clock[0] += 60
-    progress.update(4)
+    progress = terminal.Progress(300, 200, None)
+    clock[0] += 50
+    progress.tick(202)
+    clock[0] += 10
+    progress.update(204)
     clock[0] += 6
-    progress.update(10)
+    progress.update(210)
     clock[0] += 90
-    progress.update(100)
+    progress.update(300)
     assert capsys.readouterr().out.splitlines()[1:] == [
-        "step 4/100",
-        "step 10/100  1:30 left",
-        "step 100/100  took 2:36",
+        "step 202/300",
+        "step 204/300",
+        "step 210/300  1:30 left",
+        "step 300/300  took 2:36",
     ]
 
 

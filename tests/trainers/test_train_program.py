@@ -11,6 +11,7 @@ from programs import SMALL, assert_refused, run_program
 
 from seatbelt_tf import runs
 from seatbelt_tf.defences import settings
+from trainers import training
 
 ROOT = pathlib.Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data"
@@ -63,7 +64,12 @@ def test_resuming_a_finished_run_draws_it_again_and_keeps_what_was_found_of_it(t
     again = run_program("train", "--resume", "--run=run", directory=tmp_path)
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "run" / "figures" / "traversals.png").is_file()
-    assert runs.Run(tmp_path / "run").model_digest() == before
+    run = runs.Run(tmp_path / "run")
+    assert run.model_digest() == before
+    # A damaged one is no finished run's and would be written again.
+    assert training._is_kept(run)
+    run.model_file.write_bytes(run.model_file.read_bytes()[:-100])
+    assert not training._is_kept(run)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the shared CIFAR-10 directory")
@@ -111,7 +117,7 @@ BAD = {
     "--defence=adversarial --defence_weight=1.5": "from 0 to 1",
     "--unknown": "unknown",
     "stray": "stray",
-    "--steps=many": "flag --steps=many: expected a number",
+    "--steps=many": "flag --steps=many: expected a whole number",
 }
 
 

@@ -20,7 +20,7 @@ caption { text-align: left; font-weight: 600; padding: .3rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem .35rem 0;
   border-bottom: 1px solid #ddd; }
 th { font-weight: 600; }
-td { font-variant-numeric: tabular-nums; overflow-wrap: normal; }
+td { font-variant-numeric: tabular-nums; min-width: 8rem; }
 small { color: #555; display: block; font-weight: 400; }
 strong.fired { color: #a30000; }
 figure { margin: 1rem 0; }

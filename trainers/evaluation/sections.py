@@ -167,7 +167,7 @@ def _attack(one, blending):
         if name in summary
     ]
     rows += [
-        Row(name, *bootstrap_interval(one.distances[name]), unit="L₂", meaning=meaning)
+        Row(name, **batteries.interval(one.distances[name]), unit="L₂", meaning=meaning)
         for name, meaning in DISTANCES.items()
     ]
     picture = Picture(
@@ -175,8 +175,8 @@ def _attack(one, blending):
         batteries.battery_panel(one.battery, one.records),
         "Inputs, attacked inputs, targets and the reconstructions of each",
         "Three pairs: the strongest attacks that move the input by at most a quarter, half and "
-        "three quarters of the way to the target. On the left how much of the gap between the "
-        "reconstructions they close.",
+        "three quarters of the way to the target, or the smallest there is. On the left how much "
+        "of the gap they close.",
     )
     return Section(f"Attack: {objective}", [], rows, one.diagnoses, [picture], level=3)
 
@@ -191,14 +191,14 @@ def headline(found, blending):
         if "area_above_blending" in summary:
             area, half = summary["area_above_blending"], summary["norm_to_half"]
             interval = (
-                "of a single pair"
+                "(one pair, so no interval)"
                 if area["lower"] is None
                 else f"[{area['lower']:.3f}, {area['upper']:.3f}]"
             )
             sentence = (
                 f"{objective}: area above blending {area['mean']:.3f} {interval}, where 0 is "
-                f"robust, over {summary['pairs_with_gap']} of {summary['pairs']} pairs, which have "
-                "a gap between their reconstructions; half of it is closed by a distortion of "
+                f"robust, over the {summary['pairs_with_gap']} of {summary['pairs']} pairs that "
+                "have a gap to close; half of the gap is closed by a distortion of "
                 f"{half['mean']:.0%} of the way to the target."
             )
         else:

@@ -333,7 +333,7 @@ def _slopes(model, records, images):
 
 def _panel(model, records, images, targets):
     """Of the first pairs, the attack that closes most for a distortion of half the distance."""
-    relative = records["distortion_norm"] / records["target_distance"]
+    relative = distortion.relative_norms(records)
     chosen = distortion.strongest_within(records, 0.5)[:3]
     adversarial = records["adversarial"][chosen]
     shown = slice(len(chosen))

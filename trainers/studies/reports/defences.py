@@ -114,7 +114,7 @@ def _ratio(pair, digits=3):
 def _ratio_interval(pair):
     usable = np.all(np.isfinite(pair), axis=(0, 1))
     own, plain = (values[:, usable] for values in pair)
-    if not np.any(plain > 0):
+    if not plain.size or plain.mean() <= 0:
         return (np.nan,) * 3
     return intervals.crossed_ratio_interval(own, plain)
 
