@@ -17,10 +17,10 @@ h2 { font-size: 1.3rem; margin-top: 2.5rem; border-bottom: 1px solid #ccc; }
 h3 { font-size: 1.05rem; margin-top: 1.8rem; }
 table { border-collapse: collapse; width: 100%; margin: 1rem 0; }
 caption { text-align: left; font-weight: 600; padding: .3rem 0; }
-th, td { text-align: left; vertical-align: top; padding: .35rem .6rem .35rem 0;
+th, td { text-align: left; vertical-align: top; min-width: 8rem; padding: .35rem .6rem .35rem 0;
   border-bottom: 1px solid #ddd; }
 th { font-weight: 600; }
-td { font-variant-numeric: tabular-nums; min-width: 8rem; }
+td { font-variant-numeric: tabular-nums; }
 small { color: #555; display: block; font-weight: 400; }
 strong.fired { color: #a30000; }
 figure { margin: 1rem 0; }
