@@ -148,7 +148,10 @@ def tuning(zoo):
 
 
 def trial(zoo, findings):
-    """Cells: the chosen settings with every seed, attacked on test pairs; none before tuning."""
+    """Cells: the chosen settings with every seed, attacked on test pairs; none before tuning.
+
+    Seed by seed: what is finished is a trial of all settings, with fewer seeds.
+    """
     shown, settings = compared(zoo, findings), chosen(zoo, findings)
     references = tuple(zoo.reference(setting) for setting in settings if setting.is_random)
     return [
@@ -164,8 +167,8 @@ def trial(zoo, findings):
                 *(references if setting == NONE else ()),
             ),
         )
-        for setting in settings
         for seed in zoo.scale.seeds
+        for setting in settings
     ]
 
 

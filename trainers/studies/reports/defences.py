@@ -24,7 +24,7 @@ def report(zoo, findings):
     tables = {"tuning": _tuning(zoo, findings, chosen)}
     finished = [s for s in chosen if _of(zoo, findings, s, zoo.strongest(s))]
     if not finished:
-        return Report(tables, {})
+        return Report(tables, {}, ours="tuned on validation pairs, not judged yet")
     goals = list(_goals(zoo, findings))
     tables |= {
         "goals": goals,
