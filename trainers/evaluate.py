@@ -1,6 +1,5 @@
 """Evaluates a trained model in full: `python -m trainers.evaluate --help`."""
 
-import shlex
 import sys
 import time
 
@@ -142,7 +141,7 @@ def _provenance(run, config, seconds):
     versions = provenance.describe()["versions"]
     command = config.get("command")
     return {
-        "command": shlex.join(["python", "-m", "trainers.evaluate", *sys.argv[1:]]),
+        "command": program.told(sys.argv),
         "wall time of this call": f"{seconds:,.0f} s; what an earlier call left is not counted",
         "seed": str(FLAGS.seed),
         "versions": ", ".join(f"{name} {text}" for name, text in versions.items()),

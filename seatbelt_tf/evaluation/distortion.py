@@ -106,7 +106,7 @@ def scaled_down(scorer, images, targets, records, norms=RAY_NORMS):
     Returns:
         Records of the smaller attacks, with the fields that `areas` names.
     """
-    relative = records["distortion_norm"] / records["target_distance"]
+    relative = relative_norms(records)
     rows, scales = [], []
     for pair in range(len(images)):
         last = np.inf
@@ -173,7 +173,7 @@ def relative_norms(records):
         records: see `areas`.
     """
     norms, distances = records["distortion_norm"], records["target_distance"]
-    return np.divide(norms, distances, out=np.zeros_like(norms), where=distances > 0)
+    return np.divide(norms, distances, out=np.zeros(len(norms)), where=distances > 0)
 
 
 def strongest_within(records, norm):
@@ -210,7 +210,7 @@ def norms_to_close(records, blending, share=0.5):
 
 def _pairs(records, blending):
     """The attack's and the blending's curve of every pair, None where there is no gap."""
-    relative = records["distortion_norm"] / records["target_distance"]
+    relative = relative_norms(records)
     found = []
     for pair, shares in enumerate(blending):
         rows = records["pair"] == pair
