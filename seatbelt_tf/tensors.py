@@ -36,15 +36,17 @@ _DAMAGE = (
 )
 
 
-def save(path, tensors):
+def save(path, tensors, compressed=False):
     """Writes arrays by name, aside and renamed.
 
     Args:
         path: ends in ".npz".
         tensors: dict of name to array without Python objects.
+        compressed: whether the file is to be small rather than soon written.
     """
+    write = np.savez_compressed if compressed else np.savez
     with storage.replacing(path) as temporary:
-        np.savez(temporary, allow_pickle=False, **tensors)
+        write(temporary, allow_pickle=False, **tensors)
 
 
 def load(path, expected=None, max_bytes=MAX_BYTES):

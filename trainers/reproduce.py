@@ -29,6 +29,7 @@ Examples:
   PROGRAM --experiment=table1 --data_dir=DIR     CIFAR-10, as TFDS has it
   PROGRAM --experiment=figure5 --executor=ray --store=/shared/studies
   PROGRAM --experiment=all --finished            tables of what is there
+  PROGRAM --experiment=defences --finished --published=results/measured
 """
 
 FLAGS = flags.FLAGS
@@ -40,6 +41,12 @@ flags.DEFINE_enum("scale", "cpu", ["smoke", "cpu", "paper"], "Size of models and
 common_flags.define_data_dir()
 flags.DEFINE_string("store", "runs/studies", "Where models and measures are kept.")
 flags.DEFINE_string("results", "results/reproduction", "Where tables and figures go.")
+flags.DEFINE_string(
+    "published",
+    None,
+    "Folder that every measurement is copied to, a few MB without models; what is there counts as "
+    "done, so that a study can go on, or its tables be made, where its store is not.",
+)
 flags.DEFINE_enum(
     "executor",
     None,
@@ -98,7 +105,7 @@ def main():
             further = study.experiment.then(study.zoo, _findings(study.cells))
             # Before its end tuning has chosen nothing, and the plan was told.
             if further or not FLAGS.dry_run:
-                written += _reproduce([study._replace(cells=[*study.cells, *further])])
+                written += _reproduce([study._replace(cells=[*further, *study.cells])])
     if FLAGS.dry_run:
         terminal.suggest(_command(*(word for word in sys.argv[1:] if "dry_run" not in word)))
         return
@@ -154,12 +161,20 @@ def _plan(studies):
     """Says what is missing: -> cells with work left, one a model."""
     everything = {}
     for study in studies:
-        wanted = cells.merged(study.cells)
-        left = {cell: cells.missing(FLAGS.store, cell) for cell in wanted}
-        left = {cell: work for cell, work in left.items() if any(work)}
+        wanted, left = cells.merged(study.cells), {}
+        for cell in wanted:
+            _publish(cell)
+            is_untrained, measures = cells.missing(FLAGS.store, cell, FLAGS.published)
+            if is_untrained or measures:
+                left[cell._replace(measures=measures)] = is_untrained, measures
         _say(study, len(wanted), left)
         everything |= left
     return cells.merged(everything)
+
+
+def _publish(cell):
+    if FLAGS.published is not None and not FLAGS.dry_run:
+        cells.publish(FLAGS.store, cell, FLAGS.published)
 
 
 def _say(study, total, left):
@@ -190,6 +205,7 @@ def _make(left, done=None):
     numbers = itertools.count(1)
 
     def report(cell):
+        _publish(cell)
         progress.update(next(numbers), message=cell.model.key)
         if done is not None:
             done(cell)
@@ -214,7 +230,7 @@ def _findings(wanted):
     program.import_tensorflow()
     from trainers.studies import study
 
-    return study.Findings(FLAGS.store, cells.merged(wanted))
+    return study.Findings(FLAGS.store, cells.merged(wanted), FLAGS.published)
 
 
 def _write(study):

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from programs import assert_refused, run_program
 
 from seatbelt_tf import runs
 from seatbelt_tf.evaluation import downstream
-from trainers import splits
+from trainers import kept, splits
 from trainers.studies import cells, experiments, measures, reports, scales, study, tables
 from trainers.studies import defences as trial
 from trainers.studies.reports import claims, defences, sweeps
@@ -41,6 +42,34 @@ def test_measures_of_another_training_or_with_other_options_are_not_found(tmp_pa
     assert first[measure] != first[ZOO.attack("output")]
     run.model_file.write_bytes(b"another training")
     assert cells.files_of(run, [measure])[measure] != first[measure]
+
+
+def test_what_is_published_counts_as_done_without_the_store(trained, tmp_path):
+    model, measure = ZOO.single(1.0), ZOO.clean()
+    wanted = cells.Cell(model, (measure, ZOO.samples()))
+    store, published = tmp_path / "store", tmp_path / "published"
+    run = cells.run_of(store, model)
+    shutil.copytree(trained.directory / "run", run.path)
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 4, 4, 1))
+    arrays = {"elbo": np.array(-1234.5), "images": images, "fired": np.array(["loss"])}
+    kept.keep(cells.files_of(run, [measure])[measure], lambda: arrays)
+    cells.publish(store, wanted, published)
+    assert cells.missing(store, wanted, published) == (False, (ZOO.samples(),))
+
+    shutil.rmtree(store)
+    assert cells.missing(store, wanted) == (True, wanted.measures)
+    assert cells.missing(store, wanted, published) == (True, (ZOO.samples(),))
+    assert cells.missing(store, wanted._replace(measures=(measure,)), published) == (False, ())
+    (found,) = cells.results(store, wanted, published).values()
+    assert found["elbo"] == -1234.5
+    assert list(found["fired"]) == ["loss"]
+    np.testing.assert_allclose(found["images"], images, atol=1 / 255 + 1e-6)
+    findings = study.Findings(store, [wanted], published)
+    assert findings.unfinished == 1
+    assert findings.seconds > 0
+    # Other settings are another model, another number of images is another measure.
+    other = wanted._replace(model=ZOO.single(1.0, seed=1))
+    assert cells.missing(store, other, published) == (True, wanted.measures)
 
 
 def test_the_family_is_told_apart_by_flags():
@@ -160,7 +189,7 @@ def test_settings_are_chosen_by_validation_within_a_limit_of_quality():
     def radii():
         chosen = trial.chosen(zoo, Findings())
         assert trial.NONE in chosen
-        own = (s for s in chosen if s.defence == "adversarial")
+        own = (s for s in chosen if s.defence == "adversarial" and not s.variant)
         return [dict(s.flags)["defence_radius"] for s in own]
 
     def classified():
@@ -212,9 +241,9 @@ def test_nothing_is_chosen_before_all_settings_are_tuned():
 def test_titles_tell_all_settings_apart():
     titles = [defences.title(setting) for setting in trial.SETTINGS]
     assert len(set(titles)) == len(titles)
-    assert "PCA, 2 times the units" in titles
+    assert {"PCA, 4 times the units", "adversarial, towards a target, radius 4"} <= set(titles)
     assert all(setting in trial.SETTINGS for _, *both in trial.ADDED for setting in both)
-    assert "Lipschitz, bound 1.25" in titles
+    assert {"Lipschitz, bound 1.5", "likelihood scale, learned"} <= set(titles)
 
 
 def test_the_front_is_what_nothing_is_better_than():

@@ -4,6 +4,9 @@ A store holds `models/NAME-HASH`, a run directory a model, and in its evaluation
 measure, named by the measure's options and the model's weights. What is there is never computed
 again, whichever experiment wants it; what was made with other settings has another name. Any
 number of processes and machines may work on one store (`seatbelt_tf.storage.unfinished`).
+
+What was measured may also be published, PUBLISHED/NAME-HASH/MEASURE-HASH.npz: without weights, so
+small that it can be kept beside the tables, it counts as done where there is no such store.
 """
 
 import contextlib
@@ -101,12 +104,21 @@ def files_of(run, measures):
     return {m: kept.file_of(run, weights, m.name, dict(m.options)) for m in measures}
 
 
-def missing(store, cell):
+def published_file(published, model, measure):
+    """The file of a measure of a model among the published ones."""
+    name = f"{measure.name}-{kept.digest(dict(measure.options))}.npz"
+    return pathlib.Path(published) / model.key / name
+
+
+def missing(store, cell, published=None):
     """(whether the model is still to be trained, the measures still to be made)."""
+    wanted = cell.measures
+    if published is not None:
+        wanted = tuple(m for m in wanted if not published_file(published, cell.model, m).exists())
     run = run_of(store, cell.model)
-    if not run.model_file.exists():
-        return True, cell.measures
-    files = files_of(run, cell.measures)
+    if not wanted or not run.model_file.exists():
+        return bool(wanted), wanted
+    files = files_of(run, wanted)
     return False, tuple(measure for measure, path in files.items() if not path.exists())
 
 
@@ -144,13 +156,54 @@ def make(store, cell):
         kept.keep(path, compute)
 
 
-def results(store, cell):
-    """What was measured: dict of `Measure` to dict of arrays; without those not yet made."""
+def results(store, cell, published=None):
+    """What was measured: dict of `Measure` to dict of arrays; without those not yet made.
+
+    All have "seconds", what they took, and "training_seconds".
+    """
+    found = {}
+    for measure in cell.measures if published is not None else ():
+        path = published_file(published, cell.model, measure)
+        if path.exists():
+            found[measure] = _unpacked(tensors.load(path))
     run = run_of(store, cell.model)
-    if not run.model_file.exists():
-        return {}
-    files = files_of(run, cell.measures)
-    return {measure: tensors.load(path) for measure, path in files.items() if path.exists()}
+    if run.model_file.exists():
+        seconds = np.float64(training_seconds(run))
+        for measure, path in files_of(run, cell.measures).items():
+            if path.exists():
+                found[measure] = {**tensors.load(path), "training_seconds": seconds}
+    return found
+
+
+def publish(store, cell, published):
+    """Adds what was measured to the published files; what is there stays."""
+    for measure, arrays in results(store, cell).items():
+        path = published_file(published, cell.model, measure)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            tensors.save(path, _packed(arrays), compressed=True)
+
+
+def _packed(arrays):
+    """Images of [-1, 1] in 8 bits, other numbers in single precision."""
+    packed = {}
+    for name, array in arrays.items():
+        array = np.asarray(array)
+        if array.dtype.kind == "f":
+            is_images = array.ndim == 4
+            array = (
+                np.rint(127.5 * (array + 1)).astype(np.uint8) if is_images else np.float32(array)
+            )
+        packed[name] = array
+    return packed
+
+
+def _unpacked(arrays):
+    """`_packed`'s arrays as measures return them."""
+    return {
+        name: np.float32(array) / 127.5 - 1 if array.dtype == np.uint8 else array
+        for name, array in arrays.items()
+    }
 
 
 def log_of(store, model):

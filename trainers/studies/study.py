@@ -34,6 +34,7 @@ class Findings:
     Args:
         store: the store's directory.
         wanted: list of `cells.Cell`.
+        published: the folder of what was published, or None.
 
     Attributes:
         store: see above.
@@ -42,15 +43,15 @@ class Findings:
         unfinished: number of cells of which something is missing.
     """
 
-    def __init__(self, store, wanted):
+    def __init__(self, store, wanted, published=None):
         self.store = pathlib.Path(store)
         self.seconds, self.unfinished, self._found = 0.0, 0, {}
         for cell in wanted:
-            found = cells.results(store, cell)
+            found = cells.results(store, cell, published)
             self._found.setdefault(cell.model, {}).update(found)
             self.unfinished += len(found) < len(cell.measures)
             if found:
-                self.seconds += cells.training_seconds(cells.run_of(store, cell.model))
+                self.seconds += max(float(arrays["training_seconds"]) for arrays in found.values())
                 self.seconds += sum(float(arrays["seconds"]) for arrays in found.values())
 
     @property

@@ -46,11 +46,11 @@ def report(zoo, findings):
 
 def title(setting):
     """A setting in words."""
-    options = [
-        f"{name.removeprefix('defence_').replace('_', ' ')} {value:g}"
-        for name, value in setting.flags
-        if not isinstance(value, str)
-    ]
+    options = [setting.variant] if setting.variant else []
+    for name, value in setting.flags:
+        words = name.removeprefix("defence_").replace("_", " ")
+        if not isinstance(value, str):
+            options.append(f"{value:g}" if words == setting.defence else f"{words} {value:g}")
     options += [f"{setting.units} times the units"] if setting.units > 1 else []
     options += [f"{setting.longer} times the steps"] if setting.longer > 1 else []
     return ", ".join([setting.defence, *options])
