@@ -183,6 +183,14 @@ def battery_panel(attacks, records):
     return panel(attacks.victim, attacks.images, attacks.targets, records, title)
 
 
+def panel_labels(shares, sizes):
+    """What a panel says of each attack: the share of the gap that it closes, and its size."""
+    return [
+        f"{'no gap' if np.isnan(share) else f'{share:.0%}'} at {size:.2f}"
+        for share, size in zip(shares, sizes, strict=True)
+    ]
+
+
 def panel(model, images, targets, records, title):
     """The strongest attacks on three pairs that are no larger than `DRAWN_SIZES`: -> `Figure`.
 
@@ -200,7 +208,6 @@ def panel(model, images, targets, records, title):
     images, targets = images[chosen], targets[chosen]
     adversarial = records["adversarial"][rows]
     sizes = distortion.relative_norms(records)[rows]
-    shares = ["no gap" if np.isnan(s) else f"{s:.0%}" for s in records["closed_share"][rows]]
     return figures.attack_panel(
         images,
         model(images).numpy(),
@@ -208,6 +215,6 @@ def panel(model, images, targets, records, title):
         model(adversarial).numpy(),
         targets,
         model(targets).numpy(),
-        labels=[f"{share} at {size:.2f}" for share, size in zip(shares, sizes, strict=True)],
+        labels=panel_labels(records["closed_share"][rows], sizes),
         title=f"{title}\nshare of the gap closed, at ‖d‖ / ‖target − input‖",
     )

@@ -1,14 +1,16 @@
 """The trial of defences: what counts as the strongest attack, what is proven, what is reported."""
 
+import csv
 import shutil
 
 import numpy as np
 import pytest
+from programs import ROOT
 
 from seatbelt_tf import SeatbeltVAE, runs
 from seatbelt_tf.defences import lipschitz
+from trainers.studies import cells, measures, scales, study
 from trainers.studies import defences as trial
-from trainers.studies import measures, scales, study
 from trainers.studies.reports import defences as report
 from trainers.studies.zoo import Zoo
 
@@ -134,6 +136,22 @@ def test_what_is_proven_and_what_breaks_it_is_reported_by_tolerance(tmp_path):
     (added,) = tables["added"]
     assert (added["with"], added["without"]) == ("TC", "none")
     assert added["area above blending (difference)"] == "0 [0, 0]"
+
+
+def test_tables_are_what_the_published_measurements_say(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "_figures", lambda *_: {})
+    results = ROOT / "results"
+    for folder in results.glob("reproduction/cpu/defences-*"):
+        zoo = Zoo(scales.SCALES["cpu"], folder.name.removeprefix("defences-"), None)
+        wanted = trial.tuning(zoo)
+        tuned = study.Findings(tmp_path, cells.merged(wanted), results / "measured")
+        wanted = cells.merged([*wanted, *trial.trial(zoo, tuned)])
+        findings = study.Findings(tmp_path, wanted, results / "measured")
+        for name, rows in report.report(zoo, findings).tables.items():
+            if rows:
+                with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+                    written = list(csv.DictReader(file))
+                assert [{k: str(v) for k, v in row.items()} for row in rows] == written
 
 
 def test_random_inference_is_compared_under_its_own_attack():

@@ -185,15 +185,14 @@ def publish(store, cell, published):
 
 
 def _packed(arrays):
-    """Images of [-1, 1] in 8 bits, other numbers in single precision."""
+    """Images in 8 bits, as they are drawn, other numbers in single precision."""
     packed = {}
     for name, array in arrays.items():
         array = np.asarray(array)
-        if array.dtype.kind == "f":
-            is_images = array.ndim == 4
-            array = (
-                np.rint(127.5 * (array + 1)).astype(np.uint8) if is_images else np.float32(array)
-            )
+        if array.dtype.kind == "f" and array.ndim == 4:
+            array = np.rint(127.5 * (np.clip(array, -1, 1) + 1)).astype(np.uint8)
+        elif array.dtype.kind == "f":
+            array = np.float32(array)
         packed[name] = array
     return packed
 

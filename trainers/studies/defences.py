@@ -126,8 +126,7 @@ def tuning(zoo):
     """Cells: every setting once, attacked on validation pairs."""
     seed = zoo.scale.seeds[0]
     return [
-        Cell(zoo.defended(setting, seed), (zoo.tuning(setting),))
-        for setting in zoo.scale.defences
+        Cell(zoo.defended(setting, seed), (zoo.tuning(setting),)) for setting in zoo.scale.defences
     ]
 
 

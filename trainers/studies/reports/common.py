@@ -6,6 +6,7 @@ import numpy as np
 
 from seatbelt_tf import figures
 from seatbelt_tf.figures import charts
+from trainers import batteries
 from trainers.studies.tables import number
 
 # Δ is in nats, or a distance for W2.
@@ -71,8 +72,5 @@ def panel(found, title):
     """The paper's figure 1 from what `measures.attack` stored."""
     names = ("images", "reconstructions", "adversarial", "adversarial_reconstructions")
     arrays = [found[f"panel_{name}"] for name in (*names, "targets", "target_reconstructions")]
-    labels = [
-        f"{share:.0%} at {norm:.2f}"
-        for share, norm in zip(found["panel_shares"], found["panel_norms"], strict=True)
-    ]
+    labels = batteries.panel_labels(found["panel_shares"], found["panel_norms"])
     return figures.attack_panel(*arrays, labels=labels, title=title)
