@@ -83,6 +83,7 @@ ADDED = (
     ("TC", TC_HIERARCHY, HIERARCHY),
     ("TC", ADVERSARIAL_BOTH, ADVERSARIAL_HIERARCHY),
 )
+_ADDED = {setting for _, *both in ADDED for setting in both}
 SETTINGS = (
     NONE,
     MORE_UNITS,
@@ -133,11 +134,14 @@ def tuning(zoo):
 def trial(zoo, findings):
     """Cells: the chosen settings with every seed, attacked on test pairs; none before tuning.
 
-    First what classifiers are put behind, then the rest by the area that tuning found.
+    First what classifiers are put behind, then the other defences, then what `ADDED` compares;
+    of each of these first what tuning found to have the least area.
     """
     shown, settings = compared(zoo, findings), chosen(zoo, findings)
-    found = {setting: tuned(zoo, findings, setting) for setting in settings}
-    order = sorted(settings, key=lambda setting: (setting not in shown, found[setting]))
+
+    def place(setting):
+        return setting not in shown, setting in _ADDED, tuned(zoo, findings, setting)
+
     references = tuple(zoo.reference(setting) for setting in settings if setting.is_random)
     return [
         Cell(
@@ -152,7 +156,7 @@ def trial(zoo, findings):
                 *(references if setting == NONE else ()),
             ),
         )
-        for setting in order
+        for setting in sorted(settings, key=place)
         for seed in zoo.scale.seeds
     ]
 
@@ -172,7 +176,7 @@ def chosen(zoo, findings):
     if not found:
         return ()
     best = {NONE, *winners(zoo, findings).values()}
-    best |= {setting for _, *compared in ADDED for setting in compared}
+    best |= _ADDED
     for defence in {setting.defence for setting in found}:
         own = {setting: found[setting] for setting in found if setting.defence == defence}
         for limit in LIMITS:
