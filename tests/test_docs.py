@@ -202,6 +202,7 @@ def test_links_lead_somewhere(page):
             for table in ("robustness", "others")
         ),
         ("defences.md", "defences_cost.md"),
+        ("defences.md", "reproduction/cpu/defences-cifar10/goals.md"),
     ],
 )
 def test_tables_are_as_the_programs_wrote_them(page, file):

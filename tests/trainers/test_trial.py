@@ -81,6 +81,7 @@ def _findings(tmp_path, areas, errors):
                 "slope": np.full(2, 1.4),
                 "curve_norms": np.linspace(0, 1, 3),
                 "attack_curves": np.full((2, 3), 0.5),
+                "blending_curves": np.full((2, 3), 0.4),
                 "fired": [],
                 **{f"area_{name}": np.array(area) for name in report.OBJECTIVES},
             }

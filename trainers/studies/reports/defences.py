@@ -14,6 +14,8 @@ from trainers.studies.zoo import OBJECTIVES
 
 ERROR = "squared error / plain VAE's"
 SHARE = "share of the plain VAE's area"
+# One point of a curve in so many is drawn.
+DRAWN = 20
 # Of the plain VAE's area above blending, by limit of the squared error.
 GOALS = dict(zip(trial.LIMITS, (0.25, 0.1), strict=True))
 
@@ -287,7 +289,10 @@ def _downstream(zoo, findings, setting):
 
 
 def _figures(zoo, findings, settings):
-    """Quality against robustness; curves of the front; reconstructions and samples of all."""
+    """Quality against robustness; curves of the front, and of what the paper compares.
+
+    Reconstructions and samples of all.
+    """
     groups, means = {}, {}
     plain = _values(zoo, findings, trial.NONE, zoo.strongest(trial.NONE), "squared_error")
     for setting in settings if plain is not None else ():
@@ -309,12 +314,15 @@ def _figures(zoo, findings, settings):
             line=[means[setting] for setting in best],
         )
         pictures["front"] = charts.panels({"less is better on both axes; line: the front": drawn})
-        curves = {}
-        for setting in best:
-            found = _of(zoo, findings, setting, zoo.strongest(setting))
-            norms, attacked = found[0]["curve_norms"], [each["attack_curves"] for each in found]
-            curves[title(setting)] = np.nanmean(attacked, axis=(0, 1))
-        pictures["distortion_curves"] = figures.distortion_curves(norms, curves)
+        attacked, blended = {}, {}
+        for setting in means:
+            if setting in best or setting in (trial.NONE, trial.TC_HIERARCHY):
+                found = _of(zoo, findings, setting, zoo.strongest(setting))
+                norms = found[0]["curve_norms"][::DRAWN]
+                for name, curves in (("attack", attacked), ("blending", blended)):
+                    values = [each[f"{name}_curves"][:, ::DRAWN] for each in found]
+                    curves[title(setting)] = np.nanmean(values, axis=(0, 1))
+        pictures["distortion_curves"] = figures.distortion_curves(norms, attacked, blending=blended)
     for name in ("reconstructions", "samples"):
         measure = zoo.clean() if name == "reconstructions" else zoo.samples()
         found = {title(setting): _of(zoo, findings, setting, measure) for setting in settings}
