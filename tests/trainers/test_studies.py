@@ -148,7 +148,7 @@ def test_tables_are_written_as_csv_and_markdown(tmp_path):
 
 
 def test_an_experiment_runs_once_and_is_found_again(tmp_path):
-    command = ("--experiment=figure3", "--scale=smoke", "--workers=2")
+    command = ("--experiment=figure3", "--scale=smoke", "--workers=2", "--published=measured")
     plan = run_program("reproduce", *command, "--dry_run", directory=tmp_path)
     assert plan.returncode == 0
     assert "2 models, 2 with work left" in plan.stdout
@@ -174,6 +174,14 @@ def test_an_experiment_runs_once_and_is_found_again(tmp_path):
     assert "2 models, 0 with work left" in again.stdout
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").rglob("*.npz")} == made
     assert (directory / "figure3.csv").read_bytes() == table
+
+    shutil.rmtree(tmp_path / "runs")
+    shutil.rmtree(directory)
+    published = run_program("reproduce", *command, "--finished", directory=tmp_path)
+    assert published.returncode == 0, published.stderr
+    assert "2 models, 0 with work left" in published.stdout
+    assert (directory / "figure3.csv").read_bytes() == table
+    assert not (tmp_path / "runs").exists()
 
 
 def test_settings_are_chosen_by_validation_within_a_limit_of_quality():

@@ -148,7 +148,8 @@ def trial(zoo, findings):
             zoo.defended(setting, seed),
             (
                 zoo.clean(),
-                zoo.samples(),
+                # Only drawn.
+                *((zoo.samples(),) if seed == zoo.scale.seeds[0] else ()),
                 zoo.strongest(setting),
                 zoo.damage(setting),
                 *((zoo.certificates(),) if is_certified(setting) else ()),
