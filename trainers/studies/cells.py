@@ -112,9 +112,7 @@ def published_file(published, model, measure):
 
 def missing(store, cell, published=None):
     """(whether the model is still to be trained, the measures still to be made)."""
-    wanted = cell.measures
-    if published is not None:
-        wanted = tuple(m for m in wanted if not published_file(published, cell.model, m).exists())
+    wanted = cell.measures if published is None else _unpublished(cell, published)
     run = run_of(store, cell.model)
     if not wanted or not run.model_file.exists():
         return bool(wanted), wanted
@@ -177,11 +175,16 @@ def results(store, cell, published=None):
 
 def publish(store, cell, published):
     """Adds what was measured to the published files; what is there stays."""
-    for measure, arrays in results(store, cell).items():
+    left = _unpublished(cell, published)
+    for measure, arrays in results(store, cell._replace(measures=left)).items() if left else ():
         path = published_file(published, cell.model, measure)
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            tensors.save(path, _packed(arrays), compressed=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tensors.save(path, _packed(arrays), compressed=True)
+
+
+def _unpublished(cell, published):
+    """The measures of a cell that are not among the published ones."""
+    return tuple(m for m in cell.measures if not published_file(published, cell.model, m).exists())
 
 
 def _packed(arrays):
