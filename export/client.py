@@ -188,7 +188,7 @@ class GrpcClient(Client):
         try:
             response = self._stub.Predict(request, timeout=timeout)
         except grpc.RpcError as error:
-            raise ServingError(error.code().name, error.details()) from error
+            raise ServingError(error.code().name, error.details()) from None
         return {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}
 
     def close(self):

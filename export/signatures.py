@@ -60,7 +60,7 @@ def of_model(model, recipe):
     @_two_rows_at_least
     def encode(images):
         posteriors = model.posteriors(images)
-        outputs = {"embedding": tf.concat([posterior.mean for posterior in posteriors], axis=1)}
+        outputs = {"embedding": model.embedding(posteriors)}
         for layer, (mean, stddev) in enumerate(posteriors, 1):
             outputs |= {f"mean_{layer}": mean, f"stddev_{layer}": stddev}
         return outputs

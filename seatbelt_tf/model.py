@@ -237,6 +237,34 @@ class SeatbeltVAE(keras.Model):
         """
         return self.posteriors(pixels.check_images(images, self.image_shape))
 
+    def embed(self, images):
+        """What other systems are to read of images: `embedding` of their posteriors.
+
+        Args:
+            images: (M, H, W, C) in [-1, 1].
+
+        Returns:
+            (M, Σ d_i) float32.
+
+        Raises:
+            ValueError: see `pixels.check_images`.
+        """
+        return self.embedding(self.encode(images))
+
+    def embedding(self, posteriors):
+        """The means of all layers, concatenated; the defence `pca` puts its own in units of pixels.
+
+        Those with `pca` and L = 1 move by ‖d‖₂ at most when the image moves by d.
+
+        Args:
+            posteriors: tuple of `Gaussian`s, (M, d_i) each, as `encode` returns them.
+
+        Returns:
+            (M, Σ d_i) float32.
+        """
+        means = tuple(posterior.mean for posterior in posteriors)
+        return tf.concat(self._defences.embedding(means), axis=1)
+
     def infer(self, images, seed=0):
         """Posteriors, samples drawn down the chain, and priors at those samples.
 

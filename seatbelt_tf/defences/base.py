@@ -56,6 +56,10 @@ class Defence:
         """A layer's posterior from what its head gives: `Gaussian` -> the same."""
         return posterior
 
+    def embedding(self, means):
+        """What other systems read of the means by layer: tuple of (M, d_i) -> the same."""
+        return means
+
     def scale(self, scale):
         """The standard deviation of p(x | z), from the model's own: () -> ()."""
         return scale

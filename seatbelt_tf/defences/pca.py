@@ -71,6 +71,15 @@ class PrincipalComponents(Defence):
         scales = np.sqrt(np.where(differs, variances, 1.0))
         self._components.fit(fitted.mean_, fitted.components_.T, scales)
 
+    def embedding(self, means):
+        """See `Defence.embedding`: w_j'(x − b), an orthogonal projection in place of mean_j.
+
+        Divided by s_j, components along which images hardly differ count as much as the others, so
+        that a small distortion moves what reads them far (docs/decisions.md).
+        """
+        lowest, *others = means
+        return lowest * tf.convert_to_tensor(self._components.scales), *others
+
     def is_adapted(self):
         """See `Defence.is_adapted`."""
         return bool(tf.reduce_any(tf.convert_to_tensor(self._components.directions) != 0))

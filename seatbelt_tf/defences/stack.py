@@ -53,6 +53,12 @@ class Defences:
             posterior = defence.posterior(posterior)
         return posterior
 
+    def embedding(self, means):
+        """See `Defence.embedding`."""
+        for defence in self._all:
+            means = defence.embedding(means)
+        return means
+
     def scale(self, scale):
         """See `Defence.scale`."""
         for defence in self._all:

@@ -5,7 +5,7 @@ recipe, the same for every model (docs/decisions.md says where it comes from):
 
     mlp_reconstruction   MLP(y | x̂): a dense hidden layer and a dense output, of reconstructions
     conv_reconstruction  Conv(y | x̂): a fully convolutional network of reconstructions
-    mlp_latents          MLP(y | z): as the first, of the means of all layers, concatenated
+    mlp_latents          MLP(y | z): as the first, of the embedding: the means of all layers
 
 Latents and reconstructions are those with every latent at its mean. The test images are then
 attacked through the VAE, each towards a test image of another class; the classifiers are not seen
@@ -13,7 +13,6 @@ by the attacker. A stronger attacker sees model and classifier together, end to 
 distortion within an L2 ball.
 """
 
-import functools
 from typing import NamedTuple
 
 import keras
@@ -143,7 +142,7 @@ def evaluate(
     classes = int(max(labels.max(), test_labels.max())) + 1
     own = test_labels[rows]
     correct, attacked_correct, seen_correct = {}, {}, {}
-    for seen, tasks in ((model, TASKS[:2]), (functools.partial(_means, model), TASKS[2:])):
+    for seen, tasks in ((model, TASKS[:2]), (model.embed, TASKS[2:])):
         features, *tested = (in_batches(seen, x) for x in (images, test_images, adversarial))
         for task in tasks:
             logits = _train(task, features, labels, classes, steps, seed, shown)
@@ -220,24 +219,16 @@ def _checked(name, images, labels):
     return images, labels
 
 
-def latents(model, images):
-    """The means of all layers, concatenated: (M, H, W, C) -> (M, Σ d_i), NumPy."""
-    return in_batches(functools.partial(_means, model), images)
-
-
-def _means(model, images):
-    return tf.concat([mean for mean, _ in model.encode(images)], axis=1)
-
-
 def _classes(logits, values):
     return in_batches(lambda part: tf.argmax(logits(part), axis=1), values)
 
 
 def _train(task, features, labels, classes, steps, seed, shown):
     """Trains a classifier: -> a function from features (M, …) to logits (M, K)."""
-    centre, spread = features.mean(axis=0), features.std(axis=0)
-    # Units and pixels that hardly vary must not be blown up: an attack may move them.
-    spread = np.maximum(spread, 0.1 * np.sqrt(np.mean(np.square(spread))))
+    # One number for all units and pixels: those that hardly vary must not be blown up, because an
+    # attack may move them.
+    centre = features.mean(axis=0)
+    spread = np.sqrt(np.mean(np.square(features - centre)))
 
     def standardised(values):
         return (values - centre) / spread

@@ -71,6 +71,23 @@ def test_to_reach_the_targets_latents_an_attack_has_to_bring_in_all_that_they_se
     np.testing.assert_allclose(result.distortion_norm, seen, rtol=0.02)
 
 
+def test_an_embedding_is_an_orthogonal_projection_of_the_image():
+    model, higher = _model(), _model((6, 3))
+    images, others = _images(30, 5), _images(30, 6)
+    (before, after), moved = map(model.embed, (images, others)), (others - images).reshape(30, -1)
+    flat = TRAIN.reshape(len(TRAIN), -1)
+    directions = np.linalg.svd(flat - flat.mean(0), full_matrices=False)[2][:6]
+    np.testing.assert_allclose(
+        np.linalg.norm(after - before, axis=1), np.linalg.norm(moved @ directions.T, axis=1), 1e-2
+    )
+    top = higher.encode(images)[1].mean
+    np.testing.assert_array_equal(higher.embed(images)[:, 6:], top)
+    np.testing.assert_allclose(higher.embed(images)[:, :6], before, atol=1e-4)
+    plain = SeatbeltVAE(image_shape=SHAPE, latent_dims=(6, 3))
+    means = [posterior.mean for posterior in plain.encode(images)]
+    np.testing.assert_array_equal(plain.embed(images), np.concatenate(means, axis=1))
+
+
 def test_what_is_wrong_is_said():
     model = SeatbeltVAE(image_shape=SHAPE, latent_dims=(6,), defences={"pca": {}})
     model.compile(optimizer="adam")

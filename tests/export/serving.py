@@ -36,6 +36,7 @@ def make_run(path, dataset="sprites", **options):
         if "moving" in variable.path or "stddev" in variable.path:
             noise = np.exp(random.normal(0, 0.2, variable.shape))
             variable.assign(noise * (1 if "variance" in variable.path else 0.1))
+    model.adapt(random.uniform(-1, 1, (20, *model.image_shape)).astype(np.float32))
     run = runs.Run(path)
     options = {name: list(x) if isinstance(x, tuple) else x for name, x in options.items()}
     run.create(

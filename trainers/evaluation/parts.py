@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from seatbelt_tf import presets, runs
+from seatbelt_tf.batches import in_batches
 from seatbelt_tf.defences import lipschitz
 from seatbelt_tf.evaluation import (
     disentanglement,
@@ -90,7 +91,7 @@ def mutual_information_gap(subject, count):
 
     def compute():
         images, factors = splits.first(subject.data, "test", count, with_labels=True)
-        latents = downstream.latents(subject.model, images)
+        latents = in_batches(subject.model.embed, images)
         return {"mig": disentanglement.mutual_information_gap(latents, factors)}
 
     return kept.once(subject.run, "mig", {"images": count}, ["mig"], compute)

@@ -265,7 +265,7 @@ def overlap(model, _run, config, images):
 def disentanglement(model, _run, config, images):
     """MIG of the posterior means of all layers, from images with their factors."""
     test, factors = splits.first(config["data"], "test", images, with_labels=True)
-    latents = classifiers.latents(model, test)
+    latents = in_batches(model.embed, test)
     return {"mig": mig.mutual_information_gap(latents, factors)}
 
 
