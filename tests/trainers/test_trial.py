@@ -171,3 +171,10 @@ def test_units_and_steps_are_multiples_of_the_plain_model(setting):
     assert int(wider.option("latent_dims")) == 4 * int(plain.option("latent_dims"))
     longer = next(setting for setting in trial.SETTINGS if setting.longer > 1)
     assert zoo.defended(longer, 0).option("steps") == longer.longer * plain.option("steps")
+
+
+def test_what_all_models_on_trial_share_is_no_other_experiments():
+    zoo = Zoo(scales.SCALES["cpu"], "sprites", None)
+    sizes = {zoo.defended(setting, 0).option("image_size") for setting in trial.SETTINGS}
+    assert sizes == {32}
+    assert zoo.single(1.0).option("image_size") is None

@@ -29,6 +29,7 @@ class Scale(NamedTuple):
         defences: settings of the trial of defences.
         tuning_pairs: pairs of validation images that settings are chosen by.
         trial_weights: number of λ there and in the trial, whose attacks are also scaled down.
+        trial_training: flags of trainers.train of all models on trial, on top of `training`, by dataset.
         restarts: random starts more of the attacks that defences are judged by.
         damage_starts: of the untargeted attack.
     """
@@ -51,6 +52,7 @@ class Scale(NamedTuple):
     defences: tuple
     tuning_pairs: int
     trial_weights: int
+    trial_training: dict
     restarts: int
     damage_starts: int
 
@@ -75,6 +77,7 @@ SCALES = {
         defences=trial.FEW,
         tuning_pairs=2,
         trial_weights=3,
+        trial_training={},
         restarts=0,
         damage_starts=1,
     ),
@@ -101,6 +104,8 @@ SCALES = {
         defences=trial.SETTINGS,
         tuning_pairs=10,
         trial_weights=12,
+        # Of 64 × 64 pixels it would take three times as long.
+        trial_training={"sprites": (("image_size", 32),)},
         restarts=1,
         damage_starts=2,
     ),
@@ -123,6 +128,7 @@ SCALES = {
         defences=trial.SETTINGS,
         tuning_pairs=20,
         trial_weights=24,
+        trial_training={},
         restarts=2,
         damage_starts=4,
     ),

@@ -94,7 +94,8 @@ class Zoo:
     def defended(self, setting, seed):
         """The model of a `defences.Setting`."""
         plain = self.of(setting.beta, self.scale.depth if setting.is_deep else 1, seed)
-        options = {**dict(plain.options), **dict(setting.flags)}
+        scaled = self.scale.trial_training.get(self.dataset, ())
+        options = {**dict(plain.options), **dict(scaled), **dict(setting.flags)}
         if setting.units > 1:
             options["latent_dims"] = str(setting.units * self.width)
         if setting.longer > 1 and "steps" in options:

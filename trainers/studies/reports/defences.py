@@ -40,12 +40,19 @@ def report(zoo, findings):
         "certificates": [row for s in finished for row in _certificates(zoo, findings, s)],
         "downstream": [row for s in finished for row in _downstream(zoo, findings, s)],
     }
-    ours = "; ".join(
-        f"{row['chosen']} at most {row['limit']} times the plain VAE's squared error: "
-        f"{row[SHARE].split()[0]} of its {common.AREA}"
-        for row in goals
+    return Report(tables, _figures(zoo, findings, finished), ours=_summary(goals))
+
+
+def _summary(goals):
+    """The settings held against the goals, once each, in words."""
+    limits = {}
+    for row in goals:
+        limits.setdefault((row["chosen"], row[SHARE].split()[0]), []).append(row["limit"])
+    shares = "; ".join(
+        f"{share} by {chosen} (chosen within {' and '.join(within)} times its squared error)"
+        for (chosen, share), within in limits.items()
     )
-    return Report(tables, _figures(zoo, findings, finished), ours=ours)
+    return f"{SHARE}: {shares}" if shares else ""
 
 
 def title(setting):
