@@ -67,7 +67,23 @@ def with_chain(model, **options):
     Raises:
         ValueError: an option is out of range.
     """
-    defences = {**model.defences, "mcmc": options}
+    return _with_defences(model, {**model.defences, "mcmc": options})
+
+
+def without_chain(model):
+    """A copy of a model whose inference ends with the encoder's posterior, as in training.
+
+    Its gradients are smooth, so that an attack on it, transferred, may do more than one through
+    the chain.
+
+    Args:
+        model: a `SeatbeltVAE`.
+    """
+    others = {name: options for name, options in model.defences.items() if name != "mcmc"}
+    return _with_defences(model, others)
+
+
+def _with_defences(model, defences):
     copy = type(model).from_config({**model.get_config(), "defences": defences})
     copy.set_weights(model.get_weights())
     return copy

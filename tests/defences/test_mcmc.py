@@ -118,6 +118,7 @@ def test_a_trained_model_gets_a_chain_afterwards():
     same = mcmc.with_chain(plain, chain_steps=2, leapfrog_steps=2, step_size=0.02)
     np.testing.assert_array_equal(same(images), model(images))
     assert np.abs(same(images) - plain(images)).max() > 1e-3
+    np.testing.assert_array_equal(mcmc.without_chain(same)(images), plain(images))
 
 
 def test_a_chain_climbs_towards_the_posterior():

@@ -8,7 +8,7 @@ import pytest
 from programs import ROOT
 
 from seatbelt_tf import SeatbeltVAE, runs
-from seatbelt_tf.defences import lipschitz
+from seatbelt_tf.defences import lipschitz, mcmc
 from trainers.studies import cells, measures, scales, study
 from trainers.studies import defences as trial
 from trainers.studies.reports import defences as report
@@ -36,6 +36,32 @@ def test_the_strongest_attack_is_no_weaker_than_any_of_them(trained, tmp_path):
     for objective in objectives:
         assert np.all(areas >= both[f"area_{objective}"][has_gap] - 1e-9)
     assert both["squared_error"].shape == (8,)
+
+
+def test_attacks_are_transferred_to_a_chain_from_the_model_without_it(trained, tmp_path):
+    shutil.copytree(trained.directory / "run", tmp_path / "run")
+    run = runs.Run(tmp_path / "run")
+    plain, config = run.load_model(), run.config()
+    hardly_moving = mcmc.with_chain(plain, chain_steps=1, leapfrog_steps=1, step_size=1e-6)
+    found = [
+        measures.strongest(
+            model,
+            run,
+            config,
+            *("validation", ("latent_kl",), 3, 3),
+            **{"weights": 3, "max_evaluations": 5, "restarts": 0, "images": 8, **options},
+        )
+        for model, options in (
+            (plain, {"ancestors": "mean"}),
+            (hardly_moving, {"ancestors": "sample", "transferred": True}),
+        )
+    ]
+    own, through = found
+    assert np.isfinite(own["area_latent_kl"]).any()
+    np.testing.assert_allclose(through["area_transferred"], own["area_latent_kl"], atol=1e-3)
+    assert not np.allclose(through["area_latent_kl"], own["area_latent_kl"], atol=1e-3)
+    assert np.all(through["area_above_blending"] >= np.nan_to_num(through["area_transferred"]))
+    assert "area_transferred" not in own
 
 
 def _certificates():
@@ -159,6 +185,7 @@ def test_random_inference_is_compared_under_its_own_attack():
     chain = next(setting for setting in trial.SETTINGS if setting.is_random)
     own, reference = dict(ZOO.strongest(chain).options), dict(ZOO.reference(chain).options)
     assert (own.pop("ancestors"), reference.pop("ancestors")) == ("sample", "mean")
+    assert own.pop("transferred")
     assert own == reference
     assert own["weights"] == dict(ZOO.strongest(trial.NONE).options)["weights"]
     assert ZOO.reference(trial.NONE) == ZOO.strongest(trial.NONE)

@@ -9,10 +9,10 @@ import tensorflow as tf
 from scipy import stats
 
 from seatbelt_tf import datasets
-from seatbelt_tf.attacks import maximum_damage
+from seatbelt_tf.attacks import maximum_damage, scoring
 from seatbelt_tf.batches import in_batches
 from seatbelt_tf.datasets import sprites
-from seatbelt_tf.defences import lipschitz
+from seatbelt_tf.defences import lipschitz, mcmc
 from seatbelt_tf.evaluation import disentanglement as mig
 from seatbelt_tf.evaluation import distortion, noise, robustness
 from seatbelt_tf.evaluation import downstream as classifiers
@@ -73,14 +73,27 @@ def losses(model, run, config, pairs, weights, **options):
     return {"losses": by_weight["loss"], "weights": by_weight["weight"][0]}
 
 
-def strongest(model, run, config, split, objectives, pairs, attacked, weights, images, **options):
+def strongest(
+    model,
+    run,
+    config,
+    split,
+    objectives,
+    pairs,
+    attacked,
+    weights,
+    images,
+    transferred=False,
+    **options,
+):
     """Several batteries on the same pairs: at each distortion what closes most counts.
 
     `attacked` of the `pairs` are attacked, the first. Attacks may be scaled down, and mixing the
     target in counts as one of them, so that no area above blending is negative.
     "area_OBJECTIVE" is the area above blending of one alone; "slope" the farthest that any attack
     of a pair moved a reconstruction, relative to its distortion's norm; "squared_error" that of
-    the reconstruction of each of so many `images`.
+    the reconstruction of each of so many `images`. With `transferred` the same attacks on the model
+    without its chain count, too, if it has one.
     """
     ends = [side[:attacked] for side in batteries.pairs(config, None, pairs, SEED, split)]
     chosen = {"split": split, **({"chosen_of": pairs} if attacked < pairs else {})}
@@ -92,6 +105,26 @@ def strongest(model, run, config, split, objectives, pairs, attacked, weights, i
         fired |= _fired(battery, found[objective])
         smaller = distortion.scaled_down(battery.scorer, *ends, found[objective])
         scaled[objective] = _together([found[objective], smaller])
+    if transferred:
+        plain, own = mcmc.without_chain(model), found[objectives[0]]
+        scaled["transferred"] = _together(
+            _transferred(
+                _attacked(
+                    plain,
+                    run,
+                    config,
+                    ends,
+                    {**chosen, "without_chain": True},
+                    weights,
+                    objective=objective,
+                    **{**options, "ancestors": "mean"},
+                )[1],
+                battery.scorer,
+                *ends,
+                own,
+            )
+            for objective in objectives
+        )
     # The same for all: their pairs and the draws that score them are.
     blending = batteries.blending_shares(battery)
     measured = robustness.by_pair(_together(found.values()), blending)
@@ -102,10 +135,8 @@ def strongest(model, run, config, split, objectives, pairs, attacked, weights, i
     }
     blended = curves["all"]["blending_curves"]
     areas = {
-        f"area_{objective}": np.trapezoid(
-            curves[objective]["attack_curves"] - blended, FINE_NORMS, axis=1
-        )
-        for objective in objectives
+        f"area_{name}": np.trapezoid(curves[name]["attack_curves"] - blended, FINE_NORMS, axis=1)
+        for name in scaled
     }
     # Between its points a curve of all may be below one objective's own.
     attacks = [each["attack_curves"] for each in curves.values()]
@@ -118,6 +149,25 @@ def strongest(model, run, config, split, objectives, pairs, attacked, weights, i
         "squared_error": _squared_errors(in_batches(model, clean_images), clean_images),
         "fired": np.array(sorted(fired), str),
     }
+
+
+def _transferred(records, scorer, images, targets, own):
+    """Attacks on another model as they, and the same made smaller, fare on this one.
+
+    Args:
+        records: of the other model's battery, of the same pairs.
+        scorer: this model's.
+        images: (P, H, W, C).
+        targets: (P, H, W, C).
+        own: this model's records of any battery, which know each pair's floor and ceiling.
+    """
+    pairs = records["pair"]
+    first = np.array([np.flatnonzero(own["pair"] == pair)[0] for pair in pairs])
+    loss = scorer.target_loss(records["adversarial"], targets[pairs])
+    floor, ceiling = own["floor"][first], own["ceiling"][first]
+    share = scoring.closed_share(loss, floor, ceiling)
+    records = {**records, "floor": floor, "ceiling": ceiling, "closed_share": share}
+    return _together([records, distortion.scaled_down(scorer, images, targets, records)])
 
 
 def _together(records):

@@ -29,7 +29,8 @@ class Scale(NamedTuple):
         defences: settings of the trial of defences.
         tuning_pairs: pairs of validation images that settings are chosen by.
         trial_weights: number of λ there and in the trial, whose attacks are also scaled down.
-        trial_training: flags of trainers.train of all models on trial, on top of `training`, by dataset.
+        trial_training: flags of trainers.train of all models on trial, on top of `training`, by
+            dataset.
         restarts: random starts more of the attacks that defences are judged by.
         damage_starts: of the untargeted attack.
     """

@@ -112,7 +112,10 @@ class Zoo:
 
     def strongest(self, setting):
         """The attacks on test pairs that a setting is judged by."""
-        return self._strongest(setting, "test", OBJECTIVES, self.scale.pairs, self.scale.restarts)
+        found = self._strongest(setting, "test", OBJECTIVES, self.scale.pairs, self.scale.restarts)
+        if setting.is_random:
+            return found._replace(options=(*found.options, ("transferred", True)))
+        return found
 
     def reference(self, setting):
         """The same on the plain VAE: as many pairs, λ and evaluations."""

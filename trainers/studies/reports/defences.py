@@ -191,6 +191,11 @@ def _attacks_row(zoo, findings, setting):
             )
             for objective in OBJECTIVES
         },
+        f"{common.AREA}, transferred from the model without its chain": in_words(
+            _values(zoo, findings, setting, measure, "area_transferred")
+            if setting.is_random
+            else None
+        ),
         "norm for half the gap": in_words(_values(zoo, findings, setting, measure, "norm_to_half")),
     }
     found = _of(zoo, findings, setting, zoo.damage(setting))
