@@ -22,6 +22,7 @@ HOOKS = (
     "is_adapted",
     "shown",
     "posterior",
+    "embedding",
     "scale",
     "loss",
     "inferred",
