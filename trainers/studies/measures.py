@@ -9,7 +9,7 @@ import tensorflow as tf
 from scipy import stats
 
 from seatbelt_tf import datasets
-from seatbelt_tf.attacks import maximum_damage, scoring
+from seatbelt_tf.attacks import maximum_damage
 from seatbelt_tf.batches import in_batches
 from seatbelt_tf.datasets import sprites
 from seatbelt_tf.defences import lipschitz, mcmc
@@ -93,7 +93,7 @@ def strongest(
     "area_OBJECTIVE" is the area above blending of one alone; "slope" the farthest that any attack
     of a pair moved a reconstruction, relative to its distortion's norm; "squared_error" that of
     the reconstruction of each of so many `images`. With `transferred` the same attacks on the model
-    without its chain count, too, if it has one.
+    without its chain count, too.
     """
     ends = [side[:attacked] for side in batteries.pairs(config, None, pairs, SEED, split)]
     chosen = {"split": split, **({"chosen_of": pairs} if attacked < pairs else {})}
@@ -103,28 +103,19 @@ def strongest(
             model, run, config, ends, chosen, weights, objective=objective, **options
         )
         fired |= _fired(battery, found[objective])
-        smaller = distortion.scaled_down(battery.scorer, *ends, found[objective])
-        scaled[objective] = _together([found[objective], smaller])
+        scaled[objective] = _with_smaller(battery.scorer, ends, found[objective])
     if transferred:
-        plain, own = mcmc.without_chain(model), found[objectives[0]]
-        scaled["transferred"] = _together(
-            _transferred(
-                _attacked(
-                    plain,
-                    run,
-                    config,
-                    ends,
-                    {**chosen, "without_chain": True},
-                    weights,
-                    objective=objective,
-                    **{**options, "ancestors": "mean"},
-                )[1],
-                battery.scorer,
-                *ends,
-                own,
+        plain, apart = mcmc.without_chain(model), {**chosen, "without_chain": True}
+        smooth = {**options, "ancestors": "mean"}
+        through = []
+        for objective in objectives:
+            _, records = _attacked(
+                plain, run, config, ends, apart, weights, objective=objective, **smooth
             )
-            for objective in objectives
-        )
+            attacked_ends = [side[records["pair"]] for side in ends]
+            score = battery.scorer(*attacked_ends, records["adversarial"])
+            through.append(_with_smaller(battery.scorer, ends, {**records, **score._asdict()}))
+        scaled["transferred"] = _together(through)
     # The same for all: their pairs and the draws that score them are.
     blending = batteries.blending_shares(battery)
     measured = robustness.by_pair(_together(found.values()), blending)
@@ -151,23 +142,9 @@ def strongest(
     }
 
 
-def _transferred(records, scorer, images, targets, own):
-    """Attacks on another model as they, and the same made smaller, fare on this one.
-
-    Args:
-        records: of the other model's battery, of the same pairs.
-        scorer: this model's.
-        images: (P, H, W, C).
-        targets: (P, H, W, C).
-        own: this model's records of any battery, which know each pair's floor and ceiling.
-    """
-    pairs = records["pair"]
-    first = np.array([np.flatnonzero(own["pair"] == pair)[0] for pair in pairs])
-    loss = scorer.target_loss(records["adversarial"], targets[pairs])
-    floor, ceiling = own["floor"][first], own["ceiling"][first]
-    share = scoring.closed_share(loss, floor, ceiling)
-    records = {**records, "floor": floor, "ceiling": ceiling, "closed_share": share}
-    return _together([records, distortion.scaled_down(scorer, images, targets, records)])
+def _with_smaller(scorer, ends, records):
+    """Records and those of the same attacks made smaller."""
+    return _together([records, distortion.scaled_down(scorer, *ends, records)])
 
 
 def _together(records):

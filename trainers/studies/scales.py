@@ -105,7 +105,7 @@ SCALES = {
         defences=trial.SETTINGS,
         tuning_pairs=10,
         trial_weights=12,
-        # Of 64 × 64 pixels it would take three times as long.
+        # docs/decisions.md says why.
         trial_training={"sprites": (("image_size", 32),)},
         restarts=1,
         damage_starts=2,

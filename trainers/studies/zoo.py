@@ -112,10 +112,14 @@ class Zoo:
 
     def strongest(self, setting):
         """The attacks on test pairs that a setting is judged by."""
-        found = self._strongest(setting, "test", OBJECTIVES, self.scale.pairs, self.scale.restarts)
-        if setting.is_random:
-            return found._replace(options=(*found.options, ("transferred", True)))
-        return found
+        return self._strongest(
+            setting,
+            "test",
+            OBJECTIVES,
+            self.scale.pairs,
+            self.scale.restarts,
+            transferred=setting.is_random,
+        )
 
     def reference(self, setting):
         """The same on the plain VAE: as many pairs, λ and evaluations."""
@@ -160,7 +164,16 @@ class Zoo:
         """How many of the pairs: gradients through a chain take a hundred times as long."""
         return max(1, pairs // 4) if setting.is_random else pairs
 
-    def _strongest(self, setting, split, objectives, pairs, restarts=0, ancestors=None):
+    def _strongest(
+        self,
+        setting,
+        split,
+        objectives,
+        pairs,
+        restarts=0,
+        ancestors=None,
+        transferred=False,
+    ):
         usual = "sample" if setting.is_random else "mean"
         evaluations = self.scale.max_evaluations
         return Measure(
@@ -175,6 +188,7 @@ class Zoo:
                 ("max_evaluations", evaluations // 2 if setting.is_random else evaluations),
                 ("restarts", 0 if setting.is_random else restarts),
                 ("images", self.scale.images),
+                *((("transferred", True),) if transferred else ()),
             ),
         )
 
