@@ -19,8 +19,8 @@ def write(directory):
     rows = [
         {
             "experiment": _link(record),
-            "paper": record["paper"] or "—",
-            "ours": record["ours"] + _unfinished(record),
+            "paper": record["paper"].replace("; ", "<br>") or "—",
+            "ours": (record["ours"] + _unfinished(record)).replace("; ", "<br>"),
             "hours": f"{record['seconds'] / 3600:.1f}",
         }
         for record in records
@@ -36,4 +36,4 @@ def _link(record):
 
 def _unfinished(record):
     count = record["unfinished_models"]
-    return f" ({count} models unfinished)" if count else ""
+    return f"; {count} models unfinished" if count else ""

@@ -18,8 +18,9 @@ class Report(NamedTuple):
     Attributes:
         tables: dict of name to list of rows, each a dict of column to text or number.
         figures: dict of name to matplotlib Figure, or None where there is nothing to draw.
-        paper: what the paper shows, in a line; "" where it shows none.
-        ours: what was found here, in a line; numbers are means.
+        paper: what the paper shows, in a line; "" where it shows none. What it lists is
+            separated by "; ".
+        ours: what was found here, in the same way; numbers are means.
     """
 
     tables: dict

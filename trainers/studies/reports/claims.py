@@ -33,11 +33,11 @@ def report(zoo, findings):
     told = []
     for measure in dict.fromkeys(row["measure"] for row in robustness):
         found = [row["verdict"] for row in robustness if row["measure"] == measure]
-        told.append(f"by {measure.split(' (')[0]} {found.count('held')} of {len(found)}")
+        told.append(f"by {measure.split(' (')[0]}: {found.count('held')} of {len(found)}")
     found = [row["verdict"] for row in others]
-    told.append(f"of the other claims {found.count('held')} of {len(found)}")
+    told.append(f"of the other claims: {found.count('held')} of {len(found)}")
     tables = {"robustness": _by_measure(robustness), "others": others}
-    return Report(tables, {}, ours=f"claims that held: {', '.join(told)}")
+    return Report(tables, {}, ours=f"claims that held: {'; '.join(told)}")
 
 
 def _by_measure(rows):

@@ -75,7 +75,7 @@ def comparison(zoo, findings):
         pictures["training"] = common.training_curves(findings, zoo, by_member)
     areas = [f"{m} {common.area(findings, zoo, models)}" for m, models in by_member.items()]
     paper = "Seatbelt-VAE hardest to attack, TC-penalised DLGM no harder than a VAE (Δ)"
-    return Report({"comparison": rows}, pictures, paper, f"{common.AREA}: {', '.join(areas)}")
+    return Report({"comparison": rows}, pictures, paper, f"{common.AREA}: {'; '.join(areas)}")
 
 
 def _geometric(losses):
@@ -124,7 +124,7 @@ def panels(zoo, findings):
         )
     areas = [f"{row['model']} {row[common.AREA].split()[0]}" for row in rows]
     paper = "the Seatbelt-VAE's attacked reconstructions stay like the input's"
-    return Report({"figure1": rows}, pictures, paper, f"{common.AREA}: {', '.join(areas)}")
+    return Report({"figure1": rows}, pictures, paper, f"{common.AREA}: {'; '.join(areas)}")
 
 
 def overlap(zoo, findings):
@@ -163,7 +163,7 @@ def overlap(zoo, findings):
         pictures["figure2"] = charts.panels(drawn, columns=3)
     paper = "β-TCVAE's posteriors overlap more than a VAE's, less than a β-VAE's"
     medians = [f"{row['model']} {row['median ‖σ(x)‖₂']}" for row in rows]
-    return Report({"figure2": rows}, pictures, paper, f"median ‖σ(x)‖₂: {', '.join(medians)}")
+    return Report({"figure2": rows}, pictures, paper, f"median ‖σ(x)‖₂: {'; '.join(medians)}")
 
 
 def hearts(zoo, findings):
@@ -185,4 +185,4 @@ def hearts(zoo, findings):
         pictures[name] = common.panel(found, f"{model.member}, β = {beta:g}")
     areas = [f"{row['model']} β = {row['β']:g} {row[common.AREA].split()[0]}" for row in rows]
     paper = "only the Seatbelt-VAEs' hearts stay as they were"
-    return Report({"figure4": rows}, pictures, paper, f"{common.AREA}: {', '.join(areas)}")
+    return Report({"figure4": rows}, pictures, paper, f"{common.AREA}: {'; '.join(areas)}")

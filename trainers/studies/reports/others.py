@@ -53,7 +53,7 @@ def disentanglement(zoo, findings):
     pairs = [f"{row['MIG']} and {row[common.AREA].split()[0]}" for row in rows]
     paper = "no simple correspondence of MIG and Δ"
     return Report(
-        {"figureE11": rows}, pictures, paper, f"MIG and {common.AREA}: {', '.join(pairs)}"
+        {"figureE11": rows}, pictures, paper, f"MIG and {common.AREA}: {'; '.join(pairs)}"
     )
 
 
@@ -85,7 +85,7 @@ def denoising(zoo, findings):
     noisiest = [row for row in rows if row["a"] == max(presets.NOISE_SCALES)]
     found = [f"{r['model']} β = {r['β']:g} {r['log p(x|z)'].split()[0]}" for r in noisiest]
     paper = "log p(x|z) of noisy inputs is much higher for penalised models"
-    ours = f"log p(x|z) at a = {max(presets.NOISE_SCALES):g}: {', '.join(found)}"
+    ours = f"log p(x|z) at a = {max(presets.NOISE_SCALES):g}: {'; '.join(found)}"
     return Report({"figureF12": rows}, pictures, paper, ours)
 
 
@@ -117,7 +117,7 @@ def table1(zoo, findings):
     told = [f"{row['model']} {row['attacked'].split()[0]}" for row in latents]
     papers = [f"{row['model']} {row['paper: attacked (drop)'].split()[0]}" for row in latents]
     of = f"accuracy under attack, {TASKS[-1]}: "
-    return Report({"table1": rows}, {}, of + ", ".join(papers), of + ", ".join(told))
+    return Report({"table1": rows}, {}, of + "; ".join(papers), of + "; ".join(told))
 
 
 def swiss_roll(zoo, findings):
@@ -148,5 +148,5 @@ def swiss_roll(zoo, findings):
         {"figureA7": rows},
         {"figureA7": charts.panels(charts.clouds(groups), columns=4)},
         "large β ruins the β-VAE's reconstructions, not the β-TCVAE's",
-        f"squared error: {', '.join(worst)}, VAE {rows[0]['squared error']}",
+        f"squared error: {'; '.join(worst)}; VAE {rows[0]['squared error']}",
     )

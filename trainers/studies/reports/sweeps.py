@@ -112,7 +112,7 @@ def _against_beta(name, zoo, findings, members, attacks, shown=None, *, paper):
     pictures["training"] = common.training_curves(
         findings, zoo, {f"{m.member} β = {m.option('beta'):g}": [m] for m in trained}
     )
-    ours = f"{common.AREA} at β = {betas[0]:g} and {betas[-1]:g}: {', '.join(ends)}"
+    ours = f"{common.AREA} at β = {betas[0]:g} and {betas[-1]:g}: {'; '.join(ends)}"
     return Report({name: rows}, pictures, paper, ours)
 
 
@@ -163,7 +163,7 @@ def quality(zoo, findings):
             for beta in (min(scale.betas), last)
         )
         lost.append(f"L = {depth}: {number(low - high)}")
-    ours = f"ELBO lost from β = {min(scale.betas):g} to {last:g}, nats: {', '.join(lost)}"
+    ours = f"ELBO lost from β = {min(scale.betas):g} to {last:g}, nats: {'; '.join(lost)}"
     paper = "the ELBO falls more slowly with β for Seatbelt-VAEs"
     return Report({"figure6": rows}, pictures, paper, ours)
 
