@@ -19,6 +19,8 @@ MODULES = (
     "seatbelt_tf.correlation",
     "seatbelt_tf.datasets.registry",
     "seatbelt_tf.defences.base",
+    "seatbelt_tf.defences.lipschitz",
+    "seatbelt_tf.defences.mcmc",
     "seatbelt_tf.defences.settings",
     "seatbelt_tf.evaluation.disentanglement",
     "seatbelt_tf.evaluation.distances",

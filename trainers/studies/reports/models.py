@@ -184,5 +184,5 @@ def hearts(zoo, findings):
         name = f"{'L2' if model.option('layers') else 'L1'}_beta{beta:g}"
         pictures[name] = common.panel(found, f"{model.member}, β = {beta:g}")
     areas = [f"{row['model']} β = {row['β']:g} {row[common.AREA].split()[0]}" for row in rows]
-    paper = "only the Seatbelt-VAEs' hearts stay as they were"
+    paper = "a heart attacked towards a rotated one: only Seatbelt-VAEs keep it as it was"
     return Report({"figure4": rows}, pictures, paper, f"{common.AREA}: {'; '.join(areas)}")
