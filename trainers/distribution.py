@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from seatbelt_tf import checks
-from trainers import interruption
+from trainers import interruption, program
 
 # Of a configuration: what decides the numbers (where data lie may differ between machines).
 _AGREED = ("model", "training")
@@ -117,13 +117,29 @@ def share(strategy, arrays):
     return [tensor.numpy() for tensor in summed(*map(tf.constant, arrays))]
 
 
-def check_agreement(strategy, config):
-    """Raises ValueError on every worker unless all were started with the same settings."""
+def check_agreement(strategy, config, cluster):
+    """Refuses, on every worker, to train unless all were started with the same settings.
+
+    Args:
+        strategy: a `tf.distribute.Strategy`.
+        config: this worker's configuration.
+        cluster: see `training.train`.
+
+    Raises:
+        ValueError: the settings differ.
+        program.StopError: a worker was lost.
+    """
     text = json.dumps([config[name] for name in _AGREED], sort_keys=True)
     own = np.frombuffer(hashlib.sha256(text.encode()).digest()[:6], np.uint8).astype(np.int32)
-    differs = np.any(share(strategy, [own])[0] != own)
     count = tf.function(lambda value: total(strategy, value), autograph=False)
-    if float(count(tf.constant(float(differs)))):
+    try:
+        differs = np.any(share(strategy, [own])[0] != own)
+        is_refused = float(count(tf.constant(float(differs))))
+    except tf.errors.OpError as error:
+        if cluster is None:
+            raise
+        raise program.StopError(lost(cluster, error), program.WORKER_LOST) from error
+    if is_refused:
         raise checks.invalid(
             "options", "the same on all workers", "others here" if differs else "others elsewhere"
         )

@@ -92,7 +92,6 @@ def _run(run, config, cluster):
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         cluster.wait(FLAGS.worker_timeout)
     if is_chief:
-        _prepare(run, config, 1 if cluster is None else len(cluster.workers))
         terminal.say("loading TensorFlow")
     program.import_tensorflow(deterministic=True)
     from trainers import distribution, training
@@ -101,6 +100,10 @@ def _run(run, config, cluster):
     strategy = distribution.make_strategy(
         FLAGS.strategy, options["batch_size"], FLAGS.accumulate, options["xla"]
     )
+    distribution.check_agreement(strategy, config, cluster)
+    # After all that may refuse the command line: with --overwrite it removes a run.
+    if is_chief:
+        _prepare(run, config, 1 if cluster is None else len(cluster.workers))
     model = training.train(
         run,
         config,

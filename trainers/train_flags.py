@@ -1,5 +1,6 @@
 """The flags of trainers.train, and the configuration of a run that they make."""
 
+import math
 import re
 import sys
 
@@ -146,6 +147,7 @@ def configuration():
             "seed": FLAGS.seed,
         }
     )
+    _check_components(model, info.splits["train"])
     batch_size = checks.positive_integer("batch_size", _given(FLAGS.batch_size, recipe.batch_size))
     if batch_size > info.splits["train"]:
         raise checks.invalid(
@@ -182,6 +184,18 @@ def configuration():
         "data": data,
         "training": training,
     }
+
+
+def _check_components(model, images):
+    """Refuses more principal components than there are: those of so many images, or pixels."""
+    units, pixels = model["latent_dims"][0], math.prod(model["image_shape"])
+    if "pca" in model["defences"] and units > min(images - 1, pixels):
+        raise checks.invalid(
+            "latent_dims",
+            f"fewer than the {images} training images in the lowest layer, and no more than "
+            f"{pixels}, with --defence=pca",
+            units,
+        )
 
 
 def _given(value, default):

@@ -47,8 +47,7 @@ def train(
         The trained model, outside the strategy, also saved as the run's model.keras.
 
     Raises:
-        ValueError: the run was trained but none of its checkpoints can be used, or workers were
-            started with different settings.
+        ValueError: the run was trained but none of its checkpoints can be used.
         program.StopError: it was interrupted, numbers were not finite, a file cannot be written
             or a worker was lost; the last good state is saved, and the message says how to go on.
     """
@@ -77,7 +76,6 @@ def train(
         print(f"warning: {warning}")
     keeper = Keeper(run, model, checkpoint_seconds, strategy)
     try:
-        distribution.check_agreement(strategy, config)
         keeper.restore()
         is_finished = is_chief and keeper.step == options["steps"] and _is_kept(run)
         if not model.is_adapted():

@@ -144,19 +144,33 @@ def _assert_same_training(directory, *names):
         assert difference <= 1e-3 * np.linalg.norm(theirs[name]) + 1e-6, name
 
 
+def _train_on_two_devices(directory, *arguments):
+    return subprocess.run(
+        [sys.executable, "-c", _TWO_DEVICES, *OPTIONS, *arguments],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(programs.ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.mark.slow
 def test_two_devices_of_one_process_train_like_one(tmp_path):
     for name, options in (("one", ()), ("two", ("--strategy=mirrored",))):
-        result = subprocess.run(
-            [sys.executable, "-c", _TWO_DEVICES, *OPTIONS, f"--run={name}", *options],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(programs.ROOT)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        result = _train_on_two_devices(tmp_path, f"--run={name}", *options)
         assert result.returncode == 0, result.stderr
     _assert_same_training(tmp_path, "one", "two")
+
+
+def test_what_is_refused_overwrites_nothing(tmp_path):
+    run = runs.Run(tmp_path / "run")
+    run.create({"model": programs.SMALLEST})
+    run.model_file.write_text("trained")
+    refused = "--run=run", "--overwrite", "--strategy=mirrored", "--batch_size=33"
+    result = _train_on_two_devices(tmp_path, *refused)
+    assert (result.returncode, "a multiple of 2 replicas" in result.stderr) == (2, True)
+    assert run.model_file.read_text() == "trained"
 
 
 @pytest.mark.slow
@@ -176,8 +190,13 @@ def test_two_workers_finish_together_and_only_one_of_them_writes(tmp_path):
 
 @pytest.mark.slow
 def test_workers_with_different_settings_say_so(tmp_path):
-    with _workers(tmp_path, *OPTIONS, "--run=run", of_second=["--beta=3"]) as processes:
+    run = runs.Run(tmp_path / "run")
+    run.create({"model": programs.SMALLEST})
+    before = run.config_file.read_text()
+    anew = "--run=run", "--overwrite"
+    with _workers(tmp_path, *OPTIONS, *anew, of_second=["--beta=3"]) as processes:
         results = _results(processes)
+    assert run.config_file.read_text() == before
     assert [result.returncode for result in results] == [2, 2], results
     for result in results:
         assert "the same on all workers" in result.stderr

@@ -115,6 +115,7 @@ BAD = {
     "--defence_radius=3": "--defence=adversarial or smooth_encoder",
     "--defence=input_noise --defence_radius=3": "defence_radius",
     "--defence=adversarial --defence_weight=1.5": "from 0 to 1",
+    "--defence=pca --latent_dims=1025 --image_size=32": "no more than 1024",
     "--unknown": "unknown",
     "stray": "stray",
     "--steps=many": "flag --steps=many: expected a whole number",
