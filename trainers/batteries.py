@@ -119,7 +119,7 @@ def write(attacks, records, diagnoses, blending):
     summary = summarise(records, blending)
     runs.write_json(
         attacks.path / "summary.json",
-        {**summary, "diagnostics": [diagnosis._asdict() for diagnosis in diagnoses]},
+        {**summary, "diagnostics": [diagnosis.as_json() for diagnosis in diagnoses]},
     )
     objective = attacks.options["objective"]
     pictures = {

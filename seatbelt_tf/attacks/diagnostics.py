@@ -4,6 +4,7 @@ Each check is a function of a battery's results; `diagnose` runs them all. A che
 not say that the victim is weak, only that this attack does not show that it is strong.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +37,10 @@ class Diagnosis(NamedTuple):
     limit: float
     fired: bool
     meaning: str
+
+    def as_json(self):
+        """All of it as a dict for JSON, which has no NaN: null where the value is not finite."""
+        return {**self._asdict(), "value": self.value if math.isfinite(self.value) else None}
 
 
 def _diagnosis(name, value, limit, meaning):

@@ -2,10 +2,16 @@
 
 import csv
 import json
+import math
+import types
 
 import numpy as np
 import pytest
 from programs import assert_refused, run_program
+
+from seatbelt_tf import figures, runs
+from seatbelt_tf.attacks import diagnostics
+from trainers import batteries
 
 SMALL = ("--run=run", "--pairs=2", "--weights=3", "--max_evaluations=10")
 
@@ -47,6 +53,17 @@ def test_attacks_a_run_stores_every_attack_and_does_none_twice(trained):
     assert "FIRED" in again.stdout
     assert (battery / "part-0000.npz").stat().st_mtime_ns == finished
     assert (battery / "records.csv").read_bytes() == records
+
+
+def test_a_check_that_found_no_number_is_written_as_one_that_fired(tmp_path, monkeypatch):
+    for name in ("loss_curves", "battery_panel", "summarise"):
+        monkeypatch.setattr(batteries, name, lambda *_: {})
+    monkeypatch.setattr(figures, "save", lambda *_: None)
+    attacks = types.SimpleNamespace(path=tmp_path, options={"objective": "latent_kl"})
+    check = diagnostics.Diagnosis("not_deterministic", math.nan, 1e-4, True, "noise")
+    batteries.write(attacks, {}, [check], None)
+    (written,) = runs.read_json(tmp_path / "summary.json")["diagnostics"]
+    assert (written["value"], written["fired"]) == (None, True)
 
 
 BAD = {

@@ -4,7 +4,6 @@ import csv
 import dataclasses
 import html
 import io
-import math
 
 from seatbelt_tf import figures, runs
 from trainers.evaluation import page
@@ -90,13 +89,7 @@ def number(value):
 
 
 def _as_json(section):
-    checks = [
-        {
-            **diagnosis._asdict(),
-            "value": diagnosis.value if math.isfinite(diagnosis.value) else None,
-        }
-        for diagnosis in section.diagnoses
-    ]
+    checks = [diagnosis.as_json() for diagnosis in section.diagnoses]
     rows = [dataclasses.asdict(row) for row in section.rows]
     return {"title": section.title, "rows": rows, "diagnostics": checks}
 
