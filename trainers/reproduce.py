@@ -94,24 +94,41 @@ def main():
         experiment = experiments.EXPERIMENTS[name]
         own = experiment.datasets if FLAGS.scale == "paper" else experiment.here
         for dataset in FLAGS.dataset or own:
+            if not experiment.takes(dataset):
+                _refuse(name, experiment, dataset)
+                continue
             if not FLAGS.finished:
                 datasets.check(dataset, FLAGS.data_dir)
             models = Zoo(scale, dataset, FLAGS.data_dir)
             studies.append(_Study(name, experiment, models, experiment.cells(models)))
-    written = _reproduce([study for study in studies if study.experiment.then is None])
+    failed = []
+    written = _reproduce([study for study in studies if study.experiment.then is None], failed)
     for study in studies:
         if study.experiment.then is not None:
-            _make(_plan([study]))
+            if not _make(_plan([study]), failed):
+                written += _write(study)
+                continue
             further = study.experiment.then(study.zoo, _findings(study.cells))
             # Before its end tuning has chosen nothing, and the plan was told.
             if further or not FLAGS.dry_run:
-                written += _reproduce([study._replace(cells=[*further, *study.cells])])
+                study = study._replace(cells=[*further, *study.cells])
+                written += _reproduce([study], failed)
+    if failed:
+        raise program.StopError("; ".join(failed), program.SOME_FAILED)
     if FLAGS.dry_run:
         terminal.suggest(_command(*(word for word in sys.argv[1:] if "dry_run" not in word)))
         return
     if not written:
         raise checks.invalid("store", f"finished work of {', '.join(names)}", FLAGS.store)
     terminal.suggest(f"cat {shlex.quote(str(_results() / 'README.md'))}")
+
+
+def _refuse(name, experiment, dataset):
+    """Says that an experiment cannot be made of a dataset; an error unless all were asked for."""
+    taken = ", ".join(experiment.only) or "images"
+    if FLAGS.experiment != ["all"]:
+        raise checks.invalid("dataset", f"one that {name} can be made of: {taken}", repr(dataset))
+    print(f"{name} is left out on {dataset}: it can be made of {taken}")
 
 
 def _results():
@@ -131,10 +148,15 @@ class _Study(NamedTuple):
     cells: list
 
 
-def _reproduce(studies):
+def _reproduce(studies, failed):
     """Makes what is missing of all, each model once, and writes each as soon as it is complete.
 
-    Returns how many were written.
+    Args:
+        studies: list of `_Study`.
+        failed: see `_make`.
+
+    Returns:
+        How many were written.
     """
     left = _plan(studies)
     if FLAGS.dry_run:
@@ -153,7 +175,7 @@ def _reproduce(studies):
         write_complete()
 
     write_complete()
-    _make(left, done)
+    _make(left, failed, done)
     return written + sum(map(_write, unwritten))
 
 
@@ -196,10 +218,19 @@ def _say(study, total, left):
             print(f"  {cell.model.key}: {work} ({_duration(seconds[cell])})")
 
 
-def _make(left, done=None):
-    """Makes cells, saying how far it is; `done`, if any, is called with each."""
+def _make(left, failed, done=None):
+    """Makes cells, saying how far it is.
+
+    Args:
+        left: list of `Cell`.
+        failed: list that gets the message when some cannot be made; the others are by then.
+        done: called with each that is made, if given.
+
+    Returns:
+        Whether none failed.
+    """
     if FLAGS.dry_run or FLAGS.finished or not left:
-        return
+        return True
     print(f"what trainings say: {FLAGS.store}/logs")
     progress = terminal.Progress(len(left), 0, None, "model")
     numbers = itertools.count(1)
@@ -210,11 +241,18 @@ def _make(left, done=None):
         if done is not None:
             done(cell)
 
-    if FLAGS.executor == "ray":
-        resources = FLAGS.ray_address, FLAGS.ray_cpus, FLAGS.ray_gpus
-        ray_executor.work_off(FLAGS.store, left, *resources, report)
-    else:
-        executor.work_off(FLAGS.store, left, _workers(), report)
+    try:
+        if FLAGS.executor == "ray":
+            resources = FLAGS.ray_address, FLAGS.ray_cpus, FLAGS.ray_gpus
+            ray_executor.work_off(FLAGS.store, left, *resources, report)
+        else:
+            executor.work_off(FLAGS.store, left, _workers(), report)
+    except program.StopError as stop:
+        if stop.status != program.SOME_FAILED:
+            raise
+        failed.append(str(stop))
+        return False
+    return True
 
 
 def _workers():

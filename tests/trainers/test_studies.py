@@ -3,13 +3,16 @@
 import csv
 import json
 import math
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from programs import assert_refused, run_program
+from programs import ROOT, assert_refused, run_program
 
-from seatbelt_tf import runs
+from seatbelt_tf import datasets, runs
 from seatbelt_tf.evaluation import downstream
 from trainers import kept, splits
 from trainers.studies import cells, experiments, measures, reports, scales, study, tables
@@ -110,6 +113,57 @@ def test_every_experiment_has_a_report():
 def test_the_plan_counts_models_that_are_no_cells(tmp_path):
     plan = run_program("reproduce", "--experiment=figureA7", "--dry_run", directory=tmp_path)
     assert "figureA7 on swiss_roll, cpu: 7 models, 7 with work left" in plan.stdout
+
+
+def test_experiments_are_made_of_datasets_that_have_what_they_need(tmp_path):
+    of = {
+        name: {dataset for dataset in datasets.names() if experiment.takes(dataset)}
+        for name, experiment in experiments.EXPERIMENTS.items()
+    }
+    infos = {name: datasets.info(name) for name in datasets.names()}
+    images = {name for name, info in infos.items() if len(info.shape) == 3}
+    assert of["figure3"] == of["claims"] == images
+    assert of["figureE11"] == {name for name in images if infos[name].factors}
+    assert of["table1"] == {name for name in images if Zoo(ZOO.scale, name, None).has_classes}
+    assert (of["figureA7"], of["figure4"]) == ({"swiss_roll"}, {"sprites", "dsprites"})
+    for name, experiment in experiments.EXPERIMENTS.items():
+        assert {*experiment.datasets, *experiment.here} <= of[name]
+    options = ("--experiment=all", "--dataset=sprites", "--scale=smoke", "--dry_run")
+    plan = run_program("reproduce", *options, directory=tmp_path)
+    assert plan.returncode == 0, plan.stderr
+    assert "table1 is left out on sprites: it can be made of svhn_cropped, cifar10" in plan.stdout
+    assert "figure4 on sprites, smoke" in plan.stdout
+
+
+_FAILING = """
+from trainers import program, reproduce
+from trainers.studies import executor
+
+def work_off(store, wanted, workers, report):
+    report(wanted[0])
+    raise program.StopError(f"failed: {len(wanted) - 1}", program.SOME_FAILED)
+
+executor.work_off = work_off
+reproduce._write = lambda study: print("written:", study.name) or True
+program.start(reproduce.main, "")
+"""
+
+
+def test_what_is_finished_is_written_before_failures_are_said(tmp_path):
+    options = ("--experiment=defences,figure3,figure4", "--dataset=sprites", "--scale=smoke")
+    result = subprocess.run(
+        [sys.executable, "-c", _FAILING, *options],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1, result.stderr
+    for name in ("defences", "figure3", "figure4"):
+        assert f"written: {name}\n" in result.stdout
+    # Of five models of the figures, which share one, then of the three settings on trial.
+    assert "failed: 4; failed: 2" in result.stderr
 
 
 def test_an_interval_over_seeds_and_pairs_leaves_out_pairs_without_a_value():
@@ -345,6 +399,9 @@ BAD = {
     "unknown experiment": (("--experiment=figure7",), "did you mean"),
     "no experiment": ((), "--list"),
     "unknown dataset": (("--experiment=figure3", "--datasets=sprite"), "Did you mean 'sprites'"),
+    "no classes": (("--experiment=table1", "--dataset=sprites"), "made of: svhn_cropped, cifar10"),
+    "no points": (("--experiment=figureA7", "--dataset=cifar10"), "made of: swiss_roll"),
+    "points": (("--experiment=figure3", "--dataset=swiss_roll"), "made of: images"),
     "absent data": (("--experiment=table1", "--data_dir=nowhere"), "nowhere"),
     "no workers": (("--experiment=figure3", "--workers=0"), "workers"),
     "workers of another": (

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from trainers.studies import defences, swiss_roll
 from trainers.studies.cells import Cell
-from trainers.studies.zoo import OBJECTIVES, PARTS
+from trainers.studies.zoo import CLASSIFIED, OBJECTIVES, PARTS
 
 
 class Experiment(NamedTuple):
@@ -23,6 +23,7 @@ class Experiment(NamedTuple):
             arguments that return the arrays of each.
         then: (`zoo.Zoo`, `study.Findings` of the cells) -> further cells, which depend on what
             was found.
+        only: the datasets that have what it needs; empty when any images have.
     """
 
     title: str
@@ -31,6 +32,11 @@ class Experiment(NamedTuple):
     here: tuple = ("sprites",)
     files: Callable = lambda *_: {}
     then: Callable | None = None
+    only: tuple = ()
+
+    def takes(self, dataset):
+        """Whether it can be made of a dataset, by name."""
+        return dataset in self.only if self.only else dataset != "swiss_roll"
 
 
 def _comparison(zoo):
@@ -146,6 +152,7 @@ EXPERIMENTS = {
         "Rotating a heart: β-TCVAEs and Seatbelt-VAEs with two layers",
         _hearts,
         ("dsprites",),
+        only=("sprites", "dsprites"),
     ),
     "figure5": Experiment(
         "Three attacks on β-TCVAEs and Seatbelt-VAEs against β",
@@ -163,6 +170,7 @@ EXPERIMENTS = {
         ("swiss_roll",),
         ("swiss_roll",),
         files=swiss_roll.files,
+        only=("swiss_roll",),
     ),
     "figureD8": Experiment(
         "Attacks on the bottom layer, the top layer and all layers",
@@ -182,6 +190,7 @@ EXPERIMENTS = {
         "Disentanglement (MIG) and the attack's loss",
         lambda zoo: _widths(zoo, zoo.disentanglement(), zoo.attack()),
         ("chairs", "faces3d"),
+        only=("sprites", "dsprites", "chairs", "faces3d"),
     ),
     "figureF12": Experiment(
         "Denoising: log p(x | z) of noisy inputs against β",
@@ -193,5 +202,6 @@ EXPERIMENTS = {
         _downstream,
         ("svhn_cropped", "cifar10"),
         ("cifar10",),
+        only=CLASSIFIED,
     ),
 }

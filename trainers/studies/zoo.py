@@ -5,6 +5,8 @@ from trainers.studies.cells import Measure, Model
 
 OBJECTIVES = ("latent_kl", "output", "latent_w2")
 PARTS = ("bottom", "top", "all")
+# Datasets whose images have one label each.
+CLASSIFIED = ("svhn_cropped", "cifar10")
 # L2, pixels in [-1, 1].
 DAMAGE_RADII = (0.1, 0.5, 1.0, 2.0, 4.0)
 
@@ -29,7 +31,7 @@ class Zoo:
     @property
     def has_classes(self):
         """Whether an image has one label, for classifiers."""
-        return self.dataset in ("cifar10", "svhn_cropped")
+        return self.dataset in CLASSIFIED
 
     def single(self, beta, seed=0, units=None, penalty="tc"):
         """A VAE (β = 1), β-TCVAE or β-VAE."""
