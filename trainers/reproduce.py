@@ -1,5 +1,6 @@
 """Every figure and table of the paper by name: `python -m trainers.reproduce --help`."""
 
+import functools
 import itertools
 import os
 import pathlib
@@ -11,6 +12,7 @@ from absl import flags
 
 from seatbelt_tf import checks, datasets, runs
 from trainers import common_flags, kept, program, provenance, terminal
+from trainers.recipes import RECIPES
 from trainers.studies import cells, executor, experiments, ray_executor, scales
 from trainers.studies.zoo import Zoo
 
@@ -320,8 +322,7 @@ def _write(study):
 
 def _seconds(model, is_untrained, measures):
     """Estimated seconds of what is missing of a cell."""
-    images = model.option("steps", 0) * model.option("batch_size", 1024)
-    seconds = images / IMAGES_PER_SECOND if is_untrained else 0.0
+    seconds = _images_seen(model) / IMAGES_PER_SECOND if is_untrained else 0.0
     for measure in measures:
         options = dict(measure.options)
         if measure.name in ("attack", "strongest"):
@@ -331,6 +332,19 @@ def _seconds(model, is_untrained, measures):
         else:
             seconds += OTHER_MEASURE_SECONDS.get(measure.name, 10)
     return seconds / _workers()
+
+
+def _images_seen(model):
+    """How many images a model is trained on, repeated ones each time."""
+    if model.option("steps") is not None:
+        return model.option("steps") * model.option("batch_size")
+    epochs = model.option("epochs", RECIPES[model.option("preset")].epochs)
+    return epochs * _training_images(model.dataset, model.data_dir)
+
+
+@functools.cache
+def _training_images(dataset, data_dir):
+    return datasets.info(dataset, data_dir).splits["train"]
 
 
 def _duration(seconds):

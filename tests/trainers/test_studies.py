@@ -115,6 +115,14 @@ def test_the_plan_counts_models_that_are_no_cells(tmp_path):
     assert "figureA7 on swiss_roll, cpu: 7 models, 7 with work left" in plan.stdout
 
 
+def test_the_plan_counts_the_training_of_epochs(tmp_path):
+    options = ("--experiment=figure6", "--dataset=sprites", "--scale=paper", "--dry_run")
+    plan = run_program("reproduce", *options, directory=tmp_path)
+    seconds = 100 * datasets.info("sprites").splits["train"] / 700 + 15
+    minutes = round(seconds / 60)
+    assert plan.stdout.count(f"train, clean ({minutes // 60} h {minutes % 60:02d} min)") == 30
+
+
 def test_experiments_are_made_of_datasets_that_have_what_they_need(tmp_path):
     of = {
         name: {dataset for dataset in datasets.names() if experiment.takes(dataset)}

@@ -200,6 +200,9 @@ def test_units_and_steps_are_multiples_of_the_plain_model(setting):
     assert int(wider.option("latent_dims")) == 4 * int(plain.option("latent_dims"))
     longer = next(setting for setting in trial.SETTINGS if setting.longer > 1)
     assert zoo.defended(longer, 0).option("steps") == longer.longer * plain.option("steps")
+    # The paper's recipe says how many epochs.
+    paper = Zoo(scales.SCALES["paper"], "cifar10", None)
+    assert paper.defended(longer, 0).option("epochs") == longer.longer * 100
 
 
 def test_what_all_models_on_trial_share_is_no_other_experiments():

@@ -1,6 +1,7 @@
 """The models of a study, and what may be measured of them, as cells name them."""
 
 from seatbelt_tf import presets
+from trainers.recipes import RECIPES
 from trainers.studies.cells import Measure, Model
 
 OBJECTIVES = ("latent_kl", "output", "latent_w2")
@@ -100,8 +101,10 @@ class Zoo:
         options = {**dict(plain.options), **dict(scaled), **dict(setting.flags)}
         if setting.units > 1:
             options["latent_dims"] = str(setting.units * self.width)
-        if setting.longer > 1 and "steps" in options:
-            options["steps"] *= setting.longer
+        if setting.longer > 1:
+            length = "steps" if "steps" in options else "epochs"
+            usual = options.get(length, RECIPES[options["preset"]].epochs)
+            options[length] = setting.longer * usual
         options = tuple(sorted(options.items()))
         # What is a model of the comparison is not trained again.
         member = plain.member if options == plain.options else setting.defence
