@@ -17,11 +17,12 @@ class Keeper:
         model: its model, compiled, with the optimizer's variables made.
         seconds: time after which a checkpoint is due.
         strategy: the `tf.distribute.Strategy` in whose scope the model was made.
+        arguments: of trainers.train, which the command that goes on has to repeat.
     """
 
-    def __init__(self, run, model, seconds, strategy):
+    def __init__(self, run, model, seconds, strategy, arguments=()):
         self._run, self._model, self._seconds = run, model, seconds
-        self._strategy = strategy
+        self._strategy, self._arguments = strategy, arguments
         self._is_chief = distribution.is_chief(strategy)
         self._checkpoints = checkpoints.Checkpoints(run.checkpoints)
         # Keras numbers its layers by process; places and last names are the same in all of them.
@@ -91,11 +92,16 @@ class Keeper:
 
     def stop(self, reason, status):
         """The `program.StopError` that says what is saved and how to go on."""
-        go_on = terminal.command("trainers.train", f"--run={self._run.path}", "--resume")
+        options = f"--run={self._run.path}", "--resume", *self._arguments
+        go_on = f"To go on: {terminal.command('trainers.train', *options)}"
+        if status == program.NOT_FINITE:
+            go_on = (
+                "--resume would end the same way; what may help a new run: a smaller "
+                "--learning_rate, no --mixed_precision, a larger --likelihood_scale"
+            )
         saved = "nothing" if self._saved is None else f"step {self._saved:,}"
         return program.StopError(
-            f"stopped after step {self.step:,}: {reason}. Saved: {saved}. To go on: {go_on}",
-            status,
+            f"stopped after step {self.step:,}: {reason}. Saved: {saved}. {go_on}", status
         )
 
     def summary(self):

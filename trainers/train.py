@@ -111,6 +111,7 @@ def _run(run, config, cluster):
         cluster,
         accumulate=FLAGS.accumulate,
         checkpoint_seconds=FLAGS.checkpoint_seconds,
+        arguments=train_flags.given_beside_configuration(),
     )
     if is_chief:
         _finish(run, config, model)

@@ -238,6 +238,13 @@ def resumed_configuration(run):
     return config
 
 
+def given_beside_configuration():
+    """The flags that were given and are in no config.json, as arguments: a list of texts."""
+    own = ("run", "resume", "overwrite")
+    names = [name for name in _NOT_CONFIGURATION if name not in own and FLAGS[name].present]
+    return [FLAGS[name].serialize() for name in names]
+
+
 def _check_implied(run, config):
     """Refuses flags that are in no configuration themselves, but decide what is."""
     model, training = config["model"], config["training"]

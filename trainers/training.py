@@ -30,6 +30,7 @@ def train(
     *,
     accumulate=1,
     checkpoint_seconds=CHECKPOINT_SECONDS,
+    arguments=(),
 ):
     """Trains the run's model from its last checkpoint, or from the start, to its last step.
 
@@ -42,6 +43,7 @@ def train(
         cluster: the `cluster.Cluster` of a strategy with several workers.
         accumulate: parts in which a batch's convolutions are computed (`micro_batches`).
         checkpoint_seconds: time after which a checkpoint is due; some are written in any case.
+        arguments: of trainers.train, which the command that goes on has to repeat.
 
     Returns:
         The trained model, outside the strategy, also saved as the run's model.keras.
@@ -49,7 +51,7 @@ def train(
     Raises:
         ValueError: the run was trained but none of its checkpoints can be used.
         program.StopError: it was interrupted, numbers were not finite, a file cannot be written
-            or a worker was lost; the last good state is saved, and the message says how to go on.
+            or a worker was lost; the last good state is saved, and the message says what to do.
     """
     options = config["training"]
     strategy = strategy or tf.distribute.get_strategy()
@@ -74,7 +76,7 @@ def train(
     warning = model.small_batch_warning(options["batch_size"])
     if warning and is_chief:
         print(f"warning: {warning}")
-    keeper = Keeper(run, model, checkpoint_seconds, strategy)
+    keeper = Keeper(run, model, checkpoint_seconds, strategy, arguments)
     try:
         keeper.restore()
         is_finished = is_chief and keeper.step == options["steps"] and _is_kept(run)

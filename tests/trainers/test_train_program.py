@@ -143,17 +143,28 @@ DEFENCES = [
 ]
 
 
+def _of_flags(function, *arguments):
+    """What a function of `train_flags` returns for a command line."""
+    script = (
+        "import sys; from trainers import train, train_flags; train.FLAGS(sys.argv); "
+        f"import json; print(json.dumps(train_flags.{function}()))"
+    )
+    command = [sys.executable, "-c", script, *arguments]
+    return json.loads(subprocess.check_output(command, cwd=ROOT, text=True))
+
+
+def test_what_no_configuration_has_is_repeated_by_the_command_that_goes_on():
+    beside = ["--checkpoint_seconds=5.0", "--noreport", "--accumulate=2", "--data_dir=a b"]
+    given = ("--run=x", "--overwrite", "--beta=2", *reversed(beside))
+    assert _of_flags("given_beside_configuration", *given) == beside
+
+
 @pytest.mark.parametrize(
     ("options", "dims", "beta"),
     [("", [64], 1.0), ("--layers=2 --beta=3", [12, 6], 3.0), ("--latent_dims=5", [5], 1.0)],
 )
 def test_a_robust_preset_is_a_defence_unless_flags_say_otherwise(options, dims, beta, tmp_path):
-    script = (
-        "import sys; from trainers import train, train_flags; train.FLAGS(sys.argv); "
-        "import json; print(json.dumps(train_flags.configuration()))"
-    )
-    command = [sys.executable, "-c", script, "--preset=robust_pca", *options.split()]
-    config = json.loads(subprocess.check_output(command, cwd=ROOT, text=True))
+    config = _of_flags("configuration", "--preset=robust_pca", *options.split())
     assert config["model"]["defences"] == {"pca": {}}
     assert (config["model"]["latent_dims"], config["model"]["beta"]) == (dims, beta)
     assert config["training"]["preset"] == "robust_pca"

@@ -66,7 +66,7 @@ def main():
     if how == "NaN":
         objective = SeatbeltVAE._objective
         SeatbeltVAE._objective = lambda self, *a, **k: spoil(self, objective(self, *a, **k))
-    model = training.train(run, run.config())
+    model = training.train(run, run.config(), arguments=["--strategy=default"])
     np.savez(run.path / "weights.npz", *[variable.numpy() for variable in model.variables])
 
 program.start(main, "")
@@ -105,7 +105,9 @@ def test_a_run_that_is_stopped_in_every_way_ends_like_an_undisturbed_one(whole, 
     assert result.returncode == 5
     assert "going on from step 20" in result.stdout
     assert "Saved: step 20. To go on: " in result.stderr
-    assert result.stderr.endswith(f" -m trainers.train --run={run.path} --resume\n")
+    assert result.stderr.endswith(
+        f" -m trainers.train --run={run.path} --resume --strategy=default\n"
+    )
     assert result.stderr.count("\n") == 1
 
     result = _train(run, "SIGTERM", 30)
@@ -117,6 +119,9 @@ def test_a_run_that_is_stopped_in_every_way_ends_like_an_undisturbed_one(whole, 
     assert "stopped after step 45: Invalid loss at step 45" in result.stderr
     assert "loss = nan, log_likelihood = nan. Saved: step 45" in result.stderr
     assert "gradients" not in result.stderr
+    # All is deterministic: resumed it would stop there again.
+    assert "To go on" not in result.stderr
+    assert "--resume would end the same way; what may help a new run: a smaller" in result.stderr
 
     result = _train(run)
     assert result.returncode == 0, result.stderr
