@@ -81,7 +81,9 @@ def train(
         keeper.restore()
         is_finished = is_chief and keeper.step == options["steps"] and _is_kept(run)
         if not model.is_adapted():
-            model.adapt(_some_images(config["data"], ADAPTATION_IMAGES))
+            # Principal components take more images than there are units.
+            count = max(ADAPTATION_IMAGES, model.latent_dims[0] + 1)
+            model.adapt(_some_images(config["data"], count))
         if is_chief:
             run.truncate_metrics(keeper.step)
         _loop(run, config, strategy, model, plain, keeper)
@@ -112,9 +114,11 @@ def _is_kept(run):
 
 
 def _some_images(config, count):
-    """About `count` training images, the same every time: (N, H, W, C)."""
-    batches = splits.batches(config, "train", batch_size=splits.BATCH, shuffle=True, seed=0)
-    return _held(batches.take(count // splits.BATCH))
+    """At least `count` training images, or all, the same every time: (N, H, W, C)."""
+    batches = splits.batches(
+        config, "train", batch_size=splits.BATCH, shuffle=True, seed=0, drop_remainder=False
+    )
+    return _held(batches.take(-(-count // splits.BATCH)))
 
 
 def _loop(run, config, strategy, model, plain, keeper):

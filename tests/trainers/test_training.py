@@ -8,9 +8,10 @@ import sys
 import numpy as np
 import programs
 import pytest
+from PIL import Image
 
 from seatbelt_tf import runs
-from trainers import machine
+from trainers import machine, training
 
 CONFIG = {
     "model": {"image_shape": [32, 32, 1], "latent_dims": [4, 3], "beta": 6.0},
@@ -143,6 +144,18 @@ def test_a_second_signal_stops_at_once(tmp_path):
     assert result.returncode == 143
     assert "at once" in result.stderr
     assert [path.name[:13] for path in run.checkpoints.glob("*.npz")] == ["step-00000000"]
+
+
+@pytest.mark.parametrize(("count", "wanted", "found"), [(120, 10_000, 96), (330, 220, 264)])
+def test_small_folders_are_adapted_to_as_a_whole(count, wanted, found, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
+    (tmp_path / "images").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3)).astype(np.uint8)
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / "images" / f"{number}.png")
+    data = {"name": f"folder:{tmp_path / 'images'}", "data_dir": None, "image_size": 32}
+    images = training._some_images(data, wanted)
+    assert len({image.tobytes() for image in images}) == len(images) == found
 
 
 def test_what_changes_bits_is_described_and_compared():
