@@ -14,8 +14,8 @@ import tensorflow as tf
 from seatbelt_tf import checks
 from trainers import interruption, program
 
-# Of a configuration: what decides the numbers (where data lie may differ between machines).
-_AGREED = ("model", "training")
+# Of the data: what decides the numbers (what they are called and where they lie may differ).
+_AGREED = ("fingerprint", "image_size", "preprocessing")
 # A connection may be lost a little before its process ends.
 _SECONDS_TO_VANISH = 10.0
 
@@ -118,7 +118,7 @@ def share(strategy, arrays):
 
 
 def check_agreement(strategy, config, cluster):
-    """Refuses, on every worker, to train unless all were started with the same settings.
+    """Refuses, on every worker, to train unless all have the same settings and images.
 
     Args:
         strategy: a `tf.distribute.Strategy`.
@@ -126,11 +126,10 @@ def check_agreement(strategy, config, cluster):
         cluster: see `training.train`.
 
     Raises:
-        ValueError: the settings differ.
+        ValueError: they differ.
         program.StopError: a worker was lost.
     """
-    text = json.dumps([config[name] for name in _AGREED], sort_keys=True)
-    own = np.frombuffer(hashlib.sha256(text.encode()).digest()[:6], np.uint8).astype(np.int32)
+    own = agreed(config)
     count = tf.function(lambda value: total(strategy, value), autograph=False)
     try:
         differs = np.any(share(strategy, [own])[0] != own)
@@ -141,8 +140,17 @@ def check_agreement(strategy, config, cluster):
         raise program.StopError(lost(cluster, error), program.WORKER_LOST) from error
     if is_refused:
         raise checks.invalid(
-            "options", "the same on all workers", "others here" if differs else "others elsewhere"
+            "options",
+            "the same on all workers, and the same images",
+            "others here" if differs else "others elsewhere",
         )
+
+
+def agreed(config):
+    """A hash of what all workers must have in common: (6,) int32."""
+    data = {name: config["data"].get(name) for name in _AGREED}
+    text = json.dumps([config["model"], config["training"], data], sort_keys=True)
+    return np.frombuffer(hashlib.sha256(text.encode()).digest()[:6], np.uint8).astype(np.int32)
 
 
 def copy(model, plain):

@@ -15,8 +15,10 @@ import time
 import numpy as np
 import programs
 import pytest
+from PIL import Image
 
 from seatbelt_tf import checkpoints, runs, tensors
+from trainers import distribution
 
 # At such a small rate rounding does not grow from step to step.
 OPTIONS = (
@@ -189,13 +191,38 @@ def test_two_workers_finish_together_and_only_one_of_them_writes(tmp_path):
     assert {path.name.split(".")[-3] for path in run.events.iterdir()} == {str(processes[0].pid)}
 
 
+def _folder(path, seed):
+    path.mkdir()
+    pixels = np.random.default_rng(seed).integers(0, 256, (50, 32, 32, 1)).astype(np.uint8)
+    for number, image in enumerate(pixels):
+        Image.fromarray(image[:, :, 0]).save(path / f"{number}.png")
+
+
+def test_workers_agree_on_the_images_and_not_on_where_they_are():
+    data = {"name": "folder:/a", "data_dir": None, "image_size": 32, "fingerprint": "1"}
+    config = {"model": {"beta": 1.0}, "training": {"steps": 2}, "data": data}
+    own = distribution.agreed(config)
+    for changed, is_same in (
+        ({"name": "folder:/b", "data_dir": "/c"}, True),
+        ({"fingerprint": "2"}, False),
+        ({"image_size": 64}, False),
+        ({"preprocessing": {"crop": 16}}, False),
+    ):
+        other = distribution.agreed({**config, "data": {**data, **changed}})
+        assert np.array_equal(own, other) == is_same
+    assert np.any(own != distribution.agreed({**config, "model": {"beta": 2.0}}))
+
+
 @pytest.mark.slow
-def test_workers_with_different_settings_say_so(tmp_path):
+@pytest.mark.parametrize("other", ["--beta=3", "--dataset=folder:b"])
+def test_workers_with_different_settings_or_images_say_so(other, tmp_path):
+    for seed, name in enumerate("ab"):
+        _folder(tmp_path / name, seed)
     run = runs.Run(tmp_path / "run")
     run.create({"model": programs.SMALLEST})
     before = run.config_file.read_text()
-    anew = "--run=run", "--overwrite"
-    with _workers(tmp_path, *OPTIONS, *anew, of_second=["--beta=3"]) as processes:
+    anew = "--dataset=folder:a", "--run=run", "--overwrite"
+    with _workers(tmp_path, *OPTIONS, *anew, of_second=[other]) as processes:
         results = _results(processes)
     assert run.config_file.read_text() == before
     assert [result.returncode for result in results] == [2, 2], results
