@@ -15,13 +15,13 @@ options = json.loads(sys.argv[1])
 if options["deterministic"]:
     tf.config.experimental.enable_op_determinism()
 import numpy as np
-from seatbelt_tf import datasets, runs
+from seatbelt_tf import SeatbeltVAE, datasets, runs
 from trainers import keeper, training
 import keras
 
 run = runs.Run(sys.argv[2])
-run.create({"model": options["model"]}, overwrite=True)
-model = run.new_model()
+run.create({}, overwrite=True)
+model = SeatbeltVAE(**options["model"])
 model.compile(optimizer=keras.optimizers.Adam(1e-3, beta_2=0.95))
 model.optimizer.build(model.trainable_variables)
 size = options["model"]["image_shape"][0]

@@ -8,7 +8,9 @@ DTYPES = ("float32", "mixed_bfloat16")
 
 
 def check(config):
-    """Raises ValueError unless every field of a configuration is known and its value possible.
+    """Raises ValueError unless a configuration says what its model and data are.
+
+    Every field has to be known and its value possible.
 
     Args:
         config: what config.json holds.
@@ -17,6 +19,8 @@ def check(config):
     for field, kind in (("command", list), ("versions", dict), ("machine", dict)):
         if not isinstance(config.get(field, kind()), kind):
             raise checks.invalid(field, f"a {kind.__name__}", type(config[field]).__name__)
+    if not all(isinstance(word, str) for word in config.get("command", [])):
+        raise checks.invalid("command", "a list of texts", repr(config["command"]))
     model, data, training = (config.get(name, {}) for name in ("model", "data", "training"))
     _known("model", model, (*presets.MODEL_OPTIONS, "dtype", "name"))
     presets.check_model_options(model)
@@ -25,9 +29,18 @@ def check(config):
         _known(name, value, tuple(table))
         for field in value:
             table[field](field, value[field])
-    for field in ("image_shape", "latent_dims"):
-        if field not in model:
-            raise checks.invalid("model", f"a JSON object with {field}", sorted(model))
+    _complete("model", model, ("image_shape", "latent_dims"))
+    _complete("data", data, ("name", "data_dir", "image_size"))
+
+
+def check_training(config):
+    """Raises ValueError unless a configuration says all that a training needs.
+
+    Args:
+        config: one that `check` has passed.
+    """
+    needed = [field for field in _TRAINING if field not in ("preset", "mixed_precision")]
+    _complete("training", config.get("training", {}), needed)
 
 
 def can_be_served(config):
@@ -40,6 +53,12 @@ def _known(name, value, fields):
         raise checks.invalid(name, "a JSON object", type(value).__name__)
     for field in value:
         checks.one_of(f"{name}'s field", field, fields)
+
+
+def _complete(name, value, fields):
+    for field in fields:
+        if field not in value:
+            raise checks.invalid(name, f"a JSON object with {field}", sorted(value))
 
 
 def _of_type(kind, words):

@@ -91,7 +91,23 @@ _CODE = {
     "config": {"function": "__import__('os').mkdir('trap')"},
     "module": "keras.layers",
 }
+_MODEL = {"image_shape": [32, 32, 1], "latent_dims": [2]}
+_DATA = {"name": "sprites", "data_dir": None, "image_size": 32}
 CONFIGS = {
+    "no data": {"format": 1, "model": _MODEL},
+    **{
+        f"data without {left_out}": {
+            "format": 1,
+            "model": _MODEL,
+            "data": {name: value for name, value in _DATA.items() if name != left_out},
+        }
+        for left_out in _DATA
+    },
+    **{
+        f"a list as {name}": {"format": 1, "model": _MODEL, "data": {**_DATA, name: [1]}}
+        for name in _DATA
+    },
+    "a number in the command": {"format": 1, "model": _MODEL, "data": _DATA, "command": [1]},
     "code in place of a model": {"format": 1, "model": _CODE},
     "code as an option": {"format": 1, "model": {"beta": "__import__('os').mkdir('trap')"}},
     "a dtype that names a class": {"format": 1, "model": {"dtype": _CODE}},

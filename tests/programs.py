@@ -16,8 +16,11 @@ PROGRAMS = {
     "prepare": "trainers",
     "saved_model": "export",
 }
-# The least that config.json says of a model.
-SMALLEST = {"image_shape": [32, 32, 1], "latent_dims": [2]}
+# The least that config.json says.
+SMALLEST = {
+    "model": {"image_shape": [32, 32, 1], "latent_dims": [2]},
+    "data": {"name": "sprites", "data_dir": None, "image_size": 32},
+}
 SMALL = ("--latent_dims=4,3", "--batch_size=16", "--steps=20", "--run=run")
 
 

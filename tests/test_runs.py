@@ -41,11 +41,11 @@ def test_metrics_are_cut_after_a_step_and_a_torn_last_row_is_dropped(tmp_path):
 
 def test_overwriting_replaces_a_runs_files_and_leaves_the_users(tmp_path):
     run = runs.Run(tmp_path / "run")
-    run.create({"model": SMALLEST})
+    run.create(SMALLEST)
     run.append_metrics({"step": 1})
     (run.path / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="--overwrite"):
-        run.create({"model": SMALLEST})
+        run.create(SMALLEST)
     run.create({"model": {"beta": 2}}, overwrite=True)
     assert {path.name for path in run.path.iterdir()} == {"config.json", "notes.txt"}
 
@@ -72,7 +72,7 @@ def test_damaged_configurations_are_named(text, tmp_path):
 def test_an_untrained_run_has_no_model_to_load(tmp_path):
     run = runs.Run(tmp_path)
     run.check_new()
-    run.create({"model": SMALLEST})
+    run.create(SMALLEST)
     with pytest.raises(ValueError, match="--resume"):
         run.load_model()
     with pytest.raises(ValueError, match="--resume"):
@@ -101,7 +101,7 @@ def test_json_is_read_strictly(text, message, tmp_path):
 def finished(tmp_path_factory):
     """A run with a model, and that model."""
     run = runs.Run(tmp_path_factory.mktemp("finished") / "run")
-    run.create({"model": {"image_shape": [32, 32, 1], "latent_dims": [3], "seed": 5}})
+    run.create({**SMALLEST, "model": {**SMALLEST["model"], "latent_dims": [3], "seed": 5}})
     model = run.new_model()
     model.encoder.layers[0].bias.assign_add(np.full(32, 0.25, np.float32))
     model.compile(optimizer="adam")

@@ -106,7 +106,7 @@ def test_a_misspelt_field_is_answered_with_the_nearest_name(tmp_path):
 
 def test_a_run_with_a_link_out_of_its_directory_is_refused(tmp_path):
     run = runs.Run(tmp_path / "run")
-    run.create({"model": programs.SMALLEST})
+    run.create(programs.SMALLEST)
     (tmp_path / "secret").mkdir()
     inside = run.path / "inside"
     inside.symlink_to(run.config_file)
@@ -114,7 +114,7 @@ def test_a_run_with_a_link_out_of_its_directory_is_refused(tmp_path):
     run.attacks.symlink_to(tmp_path / "secret")
     with pytest.raises(ValueError, match="a link out of it"):
         run.config()
-    run.create({"model": programs.SMALLEST}, overwrite=True)
+    run.create(programs.SMALLEST, overwrite=True)
     assert (tmp_path / "secret").is_dir()
     assert not run.attacks.exists()
 
@@ -122,9 +122,9 @@ def test_a_run_with_a_link_out_of_its_directory_is_refused(tmp_path):
 def test_two_processes_never_hold_one_run(tmp_path):
     run = runs.Run(tmp_path / "run")
     with run.held():
-        run.create({"model": programs.SMALLEST})
+        run.create(programs.SMALLEST)
         with pytest.raises(ValueError, match=f"process {os.getpid()}"), run.held():
             pass
     with run.held():
         pass
-    assert json.loads(run.config_file.read_text()) == {"format": 1, "model": programs.SMALLEST}
+    assert json.loads(run.config_file.read_text()) == {"format": 1, **programs.SMALLEST}

@@ -34,7 +34,7 @@ def usual_ancestors(config):
     Args:
         config: a run's configuration.
     """
-    return "sample" if "mcmc" in config["model"].get("defences", {}) else "mean"
+    return "sample" if "mcmc" in (config["model"].get("defences") or {}) else "mean"
 
 
 def chosen_run(*counts):

@@ -7,6 +7,7 @@ import sys
 from absl import flags
 
 from seatbelt_tf import checks, datasets, presets
+from seatbelt_tf.configuration import check_training
 from trainers import common_flags, defence_flags, recipes, terminal
 
 FLAGS = flags.FLAGS
@@ -221,6 +222,7 @@ def default_run(config):
 def resumed_configuration(run):
     """The configuration of the run that is resumed; flags that contradict it are refused."""
     config = run.config()
+    check_training(config)
     if any(FLAGS[name].present for name in FLAGS if _is_configuration(name)):
         mine = configuration()
         for part in ("data", "model", "training"):

@@ -46,9 +46,9 @@ BAD = {
 
 @pytest.mark.parametrize("arguments", BAD)
 def test_bad_input_is_one_line_and_status_2_without_tensorflow(arguments, exported, tmp_path):
-    runs.Run(tmp_path / "untrained").create({"model": SMALLEST})
+    runs.Run(tmp_path / "untrained").create(SMALLEST)
     chained = runs.Run(tmp_path / "chained")
-    chained.create({"model": {**SMALLEST, "defences": {"mcmc": {}}}})
+    chained.create({**SMALLEST, "model": {**SMALLEST["model"], "defences": {"mcmc": {}}}})
     chained.model_file.touch()
     arguments, message = arguments.format(run=exported.run.path).split(), BAD[arguments]
     result = run_program(

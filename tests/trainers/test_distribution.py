@@ -168,7 +168,7 @@ def test_two_devices_of_one_process_train_like_one(tmp_path):
 
 def test_what_is_refused_overwrites_nothing(tmp_path):
     run = runs.Run(tmp_path / "run")
-    run.create({"model": programs.SMALLEST})
+    run.create(programs.SMALLEST)
     run.model_file.write_text("trained")
     refused = "--run=run", "--overwrite", "--strategy=mirrored", "--batch_size=33"
     result = _train_on_two_devices(tmp_path, *refused)
@@ -219,7 +219,7 @@ def test_workers_with_different_settings_or_images_say_so(other, tmp_path):
     for seed, name in enumerate("ab"):
         _folder(tmp_path / name, seed)
     run = runs.Run(tmp_path / "run")
-    run.create({"model": programs.SMALLEST})
+    run.create(programs.SMALLEST)
     before = run.config_file.read_text()
     anew = "--dataset=folder:a", "--run=run", "--overwrite"
     with _workers(tmp_path, *OPTIONS, *anew, of_second=[other]) as processes:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from programs import SMALL, assert_refused, run_program
+from programs import SMALL, SMALLEST, assert_refused, run_program
 
 from seatbelt_tf import runs
 from seatbelt_tf.defences import settings
@@ -131,6 +131,15 @@ def test_bad_input_is_one_line_and_status_2_without_tensorflow(arguments, tmp_pa
     assert_refused(result, BAD[arguments])
     assert result.stdout == ""
     assert {path.name for path in tmp_path.iterdir()} == {"file", "fake"}
+
+
+@pytest.mark.parametrize("training", [None, {"steps": 20}])
+def test_a_run_from_elsewhere_that_does_not_say_how_to_train_is_not_resumed(training, tmp_path):
+    said = {} if training is None else {"training": training}
+    runs.Run(tmp_path / "run").create({**SMALLEST, **said})
+    resume = ("--resume", "--run=run")
+    result = run_program("train", *resume, directory=tmp_path, without_tensorflow=True)
+    assert_refused(result, "Invalid value for training", "a JSON object with batch_size")
 
 
 DEFENCES = [
