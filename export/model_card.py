@@ -2,6 +2,7 @@
 
 from export import image_bytes
 from seatbelt_tf import checks, datasets, runs
+from trainers import program
 
 _LIMITS = """\
 - Trained on one dataset; scores and embeddings of other images mean nothing.
@@ -33,7 +34,8 @@ def text(run, recipe):
         "Limits": _LIMITS,
     }
     body = "\n".join(f"## {title}\n\n{content}" for title, content in sections.items())
-    return f"# Model card: {run.path.name}\n\nmodel.keras: sha256 {run.model_digest()}…\n\n{body}"
+    title = f"# Model card: {run.path.resolve().name}"
+    return f"{title}\n\nmodel.keras: sha256 {run.model_digest()}…\n\n{body}"
 
 
 def _data(data):
@@ -46,12 +48,15 @@ def _data(data):
         # The user's own images: known by their name only.
         pass
     else:
-        facts |= {"source": info.source, "licence": info.licence, "images": dict(info.splits)}
+        facts |= {"source": info.source, "licence": info.licence}
+        # Those that are here now may be others than the model saw.
+        if info.fingerprint == data.get("fingerprint"):
+            facts["images"] = dict(info.splits)
     return _table(facts)
 
 
 def _commanded(command):
-    return f"\nCommand: `{' '.join(command)}`\n\n" if command else ""
+    return f"\nCommand: `{program.told(command)}`\n\n" if command else ""
 
 
 def _scores(run):
@@ -69,7 +74,8 @@ def _read(path):
 
 
 def _attacks(run):
-    found = sorted(run.attacks.glob("*/summary.json"))
+    # Not those on a model that was here before.
+    found = [path for path in sorted(run.attacks.glob("*/summary.json")) if _is_of(run, path)]
     if not found:
         return "None made.\n"
     parts = []
@@ -90,6 +96,12 @@ def _attacks(run):
         )
         parts.append(f"### {path.parent.name}\n\n{_table(summary)}\n{verdict}.\n")
     return "\n".join(parts)
+
+
+def _is_of(run, summary):
+    path = summary.with_name("battery.json")
+    origin = _read(path).get("origin") if path.is_file() else None
+    return isinstance(origin, dict) and origin.get("model") == run.model_digest()
 
 
 def _table(facts):

@@ -86,8 +86,8 @@ def wasserstein2(first, second):
 
 def safe_sqrt(value):
     """√value, with gradient 0 (not infinity, nor NaN further back) where `value` is 0."""
-    positive = value > 0
-    return tf.where(positive, tf.sqrt(tf.where(positive, value, tf.ones_like(value))), 0.0)
+    is_zero = value <= 0
+    return tf.where(is_zero, 0.0, tf.sqrt(tf.where(is_zero, tf.ones_like(value), value)))
 
 
 def safe_norm(vectors):

@@ -88,6 +88,11 @@ def test_safe_norm_is_the_norm_and_has_gradient_zero_at_zero():
     np.testing.assert_allclose(tape.gradient(norms, vectors), expected, rtol=1e-6)
 
 
+def test_roots_of_what_is_no_number_are_none():
+    assert np.isnan(gaussians.safe_sqrt(tf.constant(np.nan)))
+    assert np.isnan(gaussians.safe_norm(tf.constant([np.nan, 1.0])))
+
+
 def test_safe_sqrt_has_gradient_zero_at_zero_also_behind_a_square():
     value = tf.constant([0.0, 4.0])
     with tf.GradientTape() as tape:

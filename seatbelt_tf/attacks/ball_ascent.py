@@ -24,7 +24,7 @@ class Ascent(NamedTuple):
 
     Attributes:
         distortion: (B, H, W, C) d.
-        value: (B,) f(x + d); NaN where f was.
+        value: (B,) f(x + d); NaN where f was NaN wherever it was tried, and d = 0 then.
         first_value: (B,) after the first start: how much the others gained.
     """
 
@@ -80,7 +80,7 @@ def maximize_in_ball(
         directions = rng.normal(size=images.shape).astype(np.float32)
         found.append(in_batches(search, images, directions, radius, items, size=chunk_size))
     distortions, values = (np.stack(field) for field in zip(*found, strict=True))
-    best = (np.argmax(values, axis=0), np.arange(len(images)))
+    best = (np.argmax(np.nan_to_num(values, nan=-np.inf), axis=0), np.arange(len(images)))
     return Ascent(distortions[best], values[best], values[0])
 
 
@@ -96,14 +96,20 @@ def _search(function, bounds, steps):
                 value = function(images + distortion, items)
             return value, tape.gradient(value, distortion)
 
+        def better(value, distortion, best, highest):
+            # Never so where the value is NaN.
+            is_better = value > highest
+            best = tf.where(is_better[:, None, None, None], distortion, best)
+            return best, tf.where(is_better, value, highest)
+
         def step(number, distortion, best, highest):
             value, gradient = value_and_gradient(distortion)
-            best = tf.where((value > highest)[:, None, None, None], distortion, best)
+            best, highest = better(value, distortion, best, highest)
             share = tf.cast(number, tf.float32) / steps
             length = _SMALLEST_STEP + (1 - _SMALLEST_STEP) * tf.square(tf.cos(np.pi / 2 * share))
             distortion += length * size * ball.unit(gradient)
             distortion = ball.project(distortion, images, radius, bounds)
-            return number + 1, distortion, best, tf.maximum(value, highest)
+            return number + 1, distortion, best, highest
 
         start = ball.project(size * ball.unit(directions), images, radius, bounds)
         nothing = tf.fill(tf.shape(radius), -np.inf)
@@ -112,11 +118,8 @@ def _search(function, bounds, steps):
             step,
             (0, start, tf.zeros_like(images), nothing),
         )
-        value = function(images + last, items)
-        # NaN is passed on, for the caller to refuse.
-        is_better = ~(value <= highest)
-        best = tf.where(is_better[:, None, None, None], last, best)
-        return best, tf.where(is_better, value, highest)
+        best, highest = better(function(images + last, items), last, best, highest)
+        return best, tf.where(highest > -np.inf, highest, np.nan)
 
     return search
 

@@ -19,6 +19,8 @@ from seatbelt_tf.attacks.attack import Attack, AttackResult, check_any_finite
 from seatbelt_tf.attacks.box_result import Status
 
 IMAGE_FIELDS = ("adversarial", "distortion")
+# What is unknown of an attack that could not begin, which would otherwise count as withstood.
+OUTCOMES = ("loss", "divergence", "fresh_divergence", "target_loss", "closed_share")
 # Attacks solved and stored together. All λ of a pair belong together, since they start each other.
 ATTACKS_AT_ONCE = 50
 # Of so many attacks one is gone on with and tried by a first-order method, too, as a check.
@@ -116,10 +118,13 @@ class Battery:
         """All finished attacks: dict of field name to array, ordered by pair and weight.
 
         The fields of `AttackResult` and `Score`, "pair" (index), "weight" (λ) and
-        "target_distance" (‖x_t − x‖₂).
+        "target_distance" (‖x_t − x‖₂). What attacks that could not begin came to is NaN.
         """
         loaded = [tensors.load(path) for path, _ in self.parts() if path.exists()]
-        return {name: np.concatenate([part[name] for part in loaded]) for name in loaded[0]}
+        records = {name: np.concatenate([part[name] for part in loaded]) for name in loaded[0]}
+        failed = records["status"] == Status.NOT_FINITE
+        outcomes = {name: np.where(failed, np.nan, records[name]) for name in OUTCOMES}
+        return {**records, **outcomes}
 
     def diagnose(self, records, shown=iter):
         """All checks of `diagnostics`: list of `Diagnosis`.

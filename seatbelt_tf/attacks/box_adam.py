@@ -47,7 +47,7 @@ def _run(value_and_gradients, initial, lower, upper, max_evaluations, tolerance)
         scale = tf.sqrt(second / (1 - tf.pow(tf.cast(_SQUARED_MOMENTUM, dtype), time))) + _SMALLEST
         position = tf.clip_by_value(position - decay * step_size * mean / scale, lower, upper)
         value, gradient, norm = evaluate(position)
-        better = value < best[1]
+        better = (value < best[1]) & tf.reduce_all(tf.math.is_finite(gradient), axis=-1)
         column = better[:, None]
         best = (
             tf.where(column, position, best[0]),

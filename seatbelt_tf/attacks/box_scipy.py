@@ -62,7 +62,7 @@ class _Counted:
         value, gradient = float(values[0]), gradients[0].numpy()
         projected = np.clip(-gradient, self.lower - position, self.upper - position)
         norm = np.max(np.abs(projected))
-        if self.best is None or value < self.best[1]:
+        if self.best is None or (value < self.best[1] and np.isfinite(norm)):
             self.best = position, value, norm
         return value, gradient.astype(np.float64)
 

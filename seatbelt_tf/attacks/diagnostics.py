@@ -84,19 +84,35 @@ def restart_gain(result):
 
 
 def fresh_draws(result):
-    """Median of the divergence under fresh draws over that under the attacker's own, less 1.
+    """Median share of what attacks gained that fresh draws take away.
 
-    Only attacks whose fresh divergence did not fall to a tenth of the unattacked one are counted:
-    where little is left, the ratio of two small numbers says nothing.
+    Only attacks that lowered the divergence noticeably are counted.
     """
-    counted = result.fresh_divergence > 0.1 * np.abs(result.unattacked_divergence)
-    own = np.maximum(np.abs(result.divergence[counted]), 1e-12)
-    excess = result.fresh_divergence[counted] / own - 1
+    gain = result.unattacked_divergence - result.divergence
+    counted = gain > NEGLIGIBLE * np.abs(result.unattacked_divergence)
+    lost = (result.fresh_divergence - result.divergence)[counted] / gain[counted]
     return _diagnosis(
         "fresh_draws",
-        np.median(excess) if excess.size else 0.0,
-        1.0,
+        np.median(lost) if lost.size else 0.0,
+        LARGEST_SHARE,
         "the attack fits its own noise: use ancestors='sample' with more draws",
+    )
+
+
+def weaker_than_blending(attack_area, blending_area):
+    """Share of pairs of which mixing the target in closes more of the gap than the attack.
+
+    Args:
+        attack_area: (P,) see `evaluation.distortion`; NaN of pairs without a gap.
+        blending_area: (P,).
+    """
+    has_gap = np.isfinite(attack_area)
+    weaker = attack_area[has_gap] < blending_area[has_gap] - NEGLIGIBLE
+    return _diagnosis(
+        "weaker_than_blending",
+        np.mean(weaker) if weaker.size else 0.0,
+        LARGEST_SHARE,
+        "there are better distortions: use more weights, restarts or another objective",
     )
 
 

@@ -35,8 +35,10 @@ class Objective:
             curvature grows without bound where it vanishes, its square's flattens the way there,
             and the power between them is best (docs/decisions.md).
         memory: pairs that the quasi-Newton matrix remembers.
+        has_layers: whether it attacks the layers that it is given, and not the whole model.
     """
 
+    has_layers = True
     power = 1.0
     memory = 15
 
@@ -108,10 +110,12 @@ class Output(Objective):
     """−E_q(z | x + d) log p(x_t | z) + KL(q(z | x + d) ‖ prior), nats (equation 2).
 
     The paper prints the sign of an objective to be maximised; the attacker minimises this. It
-    attacks the whole decoder, so `layers` do not apply. Latents, like ancestors, are at their
+    attacks the whole model: all layers. Latents, like ancestors, are at their
     means or at the fixed draws; the KL is in closed form with ancestors at their means, and below
     the top a log-ratio at the draws otherwise.
     """
+
+    has_layers = False
 
     @staticmethod
     def prepare(victim, targets, noise):

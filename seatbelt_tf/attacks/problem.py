@@ -1,5 +1,6 @@
 """What the attacker minimises, as compiled functions: Δ = λ‖d‖₂ + divergence."""
 
+import operator
 from typing import NamedTuple
 
 import numpy as np
@@ -42,7 +43,8 @@ class Problem:
         squared_norm: λ‖d‖₂² in place of λ‖d‖₂.
 
     Raises:
-        ValueError: an unknown name, no layers, or draws or a seed out of range.
+        ValueError: an unknown name, no layers or some for an objective of the whole model, or draws
+            or a seed out of range.
     """
 
     def __init__(self, victim, objective, layers, ancestors, draws, seed, squared_norm=False):
@@ -50,6 +52,10 @@ class Problem:
         self.layers = _layer_indices(layers, len(victim.latent_dims))
         self.squared_norm = squared_norm
         self._goal = objectives.find(objective)
+        if not self._goal.has_layers and len(self.layers) < len(victim.latent_dims):
+            raise checks.invalid(
+                "layers", f"'all', since {objective} attacks the whole model", repr(layers)
+            )
         checks.one_of("ancestors", ancestors, ANCESTORS)
         self._noise = None if ancestors == "mean" else scoring.draw(victim, draws, seed)
         self._redrawn = tf.random.Generator.from_seed(seed) if ancestors == "fresh" else None
@@ -187,8 +193,9 @@ class Problem:
 def _layer_indices(layers, depth):
     named = {"all": range(depth), "bottom": range(1), "top": range(depth - 1, depth)}
     try:
-        indices = sorted({int(layer) for layer in named.get(layers, layers)})
-    except (TypeError, ValueError):
+        chosen = named[layers] if isinstance(layers, str) else layers
+        indices = sorted({operator.index(layer) for layer in chosen})
+    except (KeyError, TypeError):
         indices = []
     if not indices or indices[0] < 0 or indices[-1] >= depth:
         raise checks.invalid(

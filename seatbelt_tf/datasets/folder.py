@@ -90,9 +90,10 @@ class Folder(Source):
         return index
 
     def _parts(self, index) -> dict[str, list[int]]:
-        """Split -> places in the index."""
+        """Split -> places in the index, in an order that has nothing to do with the classes."""
+        by_digest = np.argsort([entry.digest for entry in index.entries]).tolist()
         classes = collections.defaultdict(list)
-        for place in np.argsort([entry.digest for entry in index.entries]).tolist():
+        for place in by_digest:
             classes[index.entries[place].label].append(place)
         parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
         for label, places in sorted(classes.items()):
@@ -107,7 +108,8 @@ class Folder(Source):
             parts["train"] += places[: -2 * tenth]
             parts["validation"] += places[-2 * tenth : -tenth]
             parts["test"] += places[-tenth:]
-        return parts
+        rank = {place: number for number, place in enumerate(by_digest)}
+        return {split: sorted(places, key=rank.get) for split, places in parts.items()}
 
     def _notes(self, index):
         notes = [f"left out, unreadable: {path}: {why}" for path, why in index.unreadable]

@@ -57,8 +57,16 @@ def share_at(curve, norms):
 
 
 def norm_to_close(curve, share=0.5):
-    """The least relative norm at which the curve reaches a share: a float."""
+    """The least relative norm at which the curve reaches a share: a float, NaN of an unknown curve.
+
+    Raises:
+        ValueError: a share that is not between 0 and 1.
+    """
     norms, shares = curve
+    if not 0 <= share <= 1:
+        raise checks.invalid("share", "a number between 0 and 1", share)
+    if np.isnan(shares[-1]):
+        return np.nan
     first = int(np.argmax(shares >= share))
     if first == 0:
         return float(norms[0])

@@ -40,7 +40,7 @@ class Downstream(NamedTuple):
         distortion_norm: (A,) ‖d‖₂.
         radii: (R,) of the balls of the attacks that see the classifier, if there were any.
         end_to_end_correct: dict of task to (R, A) bool: the same images, by their own labels, under
-            all attacks with at most this radius.
+            all attacks end to end with at most this radius.
     """
 
     correct: dict
@@ -61,11 +61,11 @@ class Downstream(NamedTuple):
         """
         table = {}
         for task, correct in self.correct.items():
-            attacked = self.attacked_correct[task].astype(float)
+            attacked = self.attacked_correct[task]
             table[task] = {
                 "clean": bootstrap_interval(correct),
                 "attacked": bootstrap_interval(attacked),
-                "drop": bootstrap_interval(attacked - correct[self.rows]),
+                "drop": bootstrap_interval(attacked.astype(float) - correct[self.rows]),
             }
             for place, radius in enumerate(self.radii):
                 found = self.end_to_end_correct[task][place]
@@ -168,6 +168,9 @@ def end_to_end_attack(logits, images, labels, radius, steps=50, starts=2, seed=0
 
     Returns:
         (A, H, W, C) attacked images.
+
+    Raises:
+        ValueError: see `attacks.maximize_in_ball`, or logits that are not finite.
     """
 
     def margin(images, labels):
@@ -180,6 +183,8 @@ def end_to_end_attack(logits, images, labels, radius, steps=50, starts=2, seed=0
     found = attacks.maximize_in_ball(
         margin, images, radius, labels, steps=steps, starts=starts, seed=seed
     )
+    if not np.all(np.isfinite(found.value)):
+        raise checks.invalid("logits", "finite numbers", "NaN or infinity")
     return np.clip(images + found.distortion, -1.0, 1.0)
 
 
@@ -228,7 +233,7 @@ def _train(task, features, labels, classes, steps, seed, shown):
     # One number for all units and pixels: those that hardly vary must not be blown up, because an
     # attack may move them.
     centre = features.mean(axis=0)
-    spread = np.sqrt(np.mean(np.square(features - centre)))
+    spread = np.sqrt(np.mean(np.square(features - centre))) or 1.0
 
     def standardised(values):
         return (values - centre) / spread

@@ -13,7 +13,8 @@ def bootstrap_interval(values, confidence=0.95, seed=0):
     """Mean of independent values with its percentile bootstrap interval (Efron 1979).
 
     Args:
-        values: (n,) one number a unit of replication: a pair of images, a training seed.
+        values: (n,) one number a unit of replication: a pair of images, a training seed; bool for
+            a proportion, see `crossed_bootstrap_interval`.
         confidence: coverage, between 0 and 1.
         seed: of the resampling.
 
@@ -23,8 +24,8 @@ def bootstrap_interval(values, confidence=0.95, seed=0):
     Raises:
         ValueError: values are not (n,), n ≥ 1, or not finite, or the confidence is out of range.
     """
-    values = np.asarray(values, np.float64)
-    if values.ndim != 1 or not len(values) or not np.all(np.isfinite(values)):
+    values = np.asarray(values)
+    if values.ndim != 1 or not len(values) or not np.all(np.isfinite(values.astype(float))):
         raise checks.invalid("values", "finite numbers of shape (n,), n ≥ 1", repr(values))
     return crossed_bootstrap_interval(values[None], confidence, seed)
 
@@ -33,10 +34,12 @@ def crossed_bootstrap_interval(values, confidence=0.95, seed=0):
     """Mean with its interval when every training seed was tried on the same pairs.
 
     Seeds and pairs are resampled independently of each other (Owen 2007, the pigeonhole
-    bootstrap). With one seed it says nothing of other seeds.
+    bootstrap). With one seed it says nothing of other seeds, and with few too little: its ends are
+    at most the extreme seeds' means. Of proportions that are 0 or 1, of which every resample is
+    the same, the interval is that of Clopper and Pearson (1934), of the pairs.
 
     Args:
-        values: (S, P) by training seed and pair.
+        values: (S, P) by training seed and pair; bool for a proportion.
         confidence: see `bootstrap_interval`.
         seed: see `bootstrap_interval`.
 
@@ -46,9 +49,14 @@ def crossed_bootstrap_interval(values, confidence=0.95, seed=0):
     Raises:
         ValueError: values are not (S, P), S, P ≥ 1, or not finite, or the confidence out of range.
     """
+    is_proportion = np.asarray(values).dtype == bool
     values = _crossed("values", values)
     means = _resampled_means(values[None], seed)[0]
-    return float(values.mean()), *_ends(means, confidence)
+    mean, lower, upper = float(values.mean()), *_ends(means, confidence)
+    if is_proportion and mean in (0, 1):
+        possible = ((1 - confidence) / 2) ** (1 / values.shape[1])
+        lower, upper = (possible, 1.0) if mean else (0.0, 1 - possible)
+    return mean, lower, upper
 
 
 def crossed_ratio_interval(values, reference, confidence=0.95, seed=0):

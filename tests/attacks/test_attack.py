@@ -102,6 +102,28 @@ def test_warm_starts_along_a_path_only_improve():
     assert np.any(warm.loss < plain.loss)
 
 
+class Likely(victims.Linear):
+    """The negative ELBO of its images is negative."""
+
+    def log_likelihood(self, images, latents):
+        return super().log_likelihood(images, latents) + 1000
+
+
+def test_the_best_of_a_path_is_not_started_again_whatever_its_sign():
+    images, targets = _pairs(3)
+    options = {"objective": "output", "max_evaluations": 20}
+    plain = attacks.attack(Likely(), images, targets, np.ones(3), **options)
+    assert np.all(plain.loss < 0)
+    warm = attacks.attack(Likely(), images, targets, np.ones(3), pair_ids=np.arange(3), **options)
+    np.testing.assert_array_equal(warm.evaluations, plain.evaluations)
+
+
+def test_layers_of_an_attack_on_the_whole_model_are_refused(model):
+    with pytest.raises(ValueError, match="since output attacks the whole model"):
+        attacks.Attack(model, "output", "top")
+    attacks.Attack(model, "output", range(3))
+
+
 def test_score_has_the_targets_reconstruction_as_floor():
     victim, (images, targets) = victims.Linear(), _pairs()
     score = attacks.score(victim, images, targets, targets)
@@ -263,8 +285,8 @@ def test_redrawn_ancestors_are_those_of_the_seed(model):
 
 def _result(**fields):
     defaults = {name: np.ones(4) for name in attacks.AttackResult._fields if name not in fields}
-    converged = {"status": np.zeros(4, int)}
-    return attacks.AttackResult(**(defaults | converged | fields))
+    usual = {"status": np.zeros(4, int), "unattacked_divergence": np.full(4, 10.0)}
+    return attacks.AttackResult(**(defaults | usual | fields))
 
 
 @pytest.mark.parametrize(
@@ -275,11 +297,23 @@ def _result(**fields):
         ({"loss": np.array([1.0, 0.5, 1.0, 1.5])}, {"not_monotone_in_weight"}),
         ({"first_loss": np.full(4, 2.0)}, {"restart_gain"}),
         ({"fresh_divergence": np.full(4, 5.0)}, {"fresh_draws"}),
+        # Negative, as of the output attack.
+        ({"divergence": np.full(4, -9.0), "fresh_divergence": np.full(4, -5.0)}, {"fresh_draws"}),
     ],
 )
 def test_each_check_of_a_battery_fires_on_its_own_fault(fields, expected):
     checks = diagnostics.diagnose(_result(**fields), [1, 2, 1, 2], [0, 0, 1, 1])
     assert {check.name for check in checks if check.fired} == expected
+
+
+def test_attacks_weaker_than_mixing_the_target_in_are_flagged():
+    blending = np.full(21, 0.6)
+    for weaker, fired in ((2, False), (3, True)):
+        attacked = np.where(np.arange(21) < weaker, 0.5, 0.7)
+        # A pair without a gap.
+        attacked[-1] = np.nan
+        check = diagnostics.weaker_than_blending(attacked, blending)
+        assert check.fired == fired
 
 
 class NaNVictim(victims.Linear):
@@ -302,6 +336,8 @@ class NaNVictim(victims.Linear):
         ({"layers": ()}, "layers"),
         ({"layers": (1,)}, "layers"),
         ({"layers": "middle"}, "layers"),
+        ({"layers": "0"}, "layers"),
+        ({"layers": (0.9,)}, "layers"),
         ({"objective": "latent_k"}, "did you mean 'latent_kl'"),
         ({"ancestors": "means"}, "did you mean 'mean'"),
         ({"bounds": (1.0, -1.0)}, "bounds"),

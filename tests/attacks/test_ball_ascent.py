@@ -51,6 +51,16 @@ def test_a_value_that_is_no_number_is_passed_on_and_harms_no_other():
     np.testing.assert_array_equal(found.distortion[others], alone.distortion[others])
 
 
+def test_the_best_number_counts_where_further_steps_find_none():
+    def broken(images, slopes):
+        values = _product(images, slopes)
+        return tf.where(values > 0.1, values * np.nan, values)
+
+    found = attacks.maximize_in_ball(broken, IMAGES, 0.3, SLOPES, steps=10, starts=4)
+    assert np.all(np.isfinite(found.value))
+    np.testing.assert_allclose(found.value, _product(IMAGES + found.distortion, SLOPES), rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

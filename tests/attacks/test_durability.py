@@ -8,6 +8,7 @@ from test_attack import _pairs
 
 from seatbelt_tf import attacks, storage
 from seatbelt_tf.attacks import battery
+from seatbelt_tf.evaluation import distortion, robustness
 
 MARKER = 0.125
 OPTIONS = {
@@ -103,3 +104,30 @@ def test_attacks_that_are_not_finite_are_counted_and_left_out_of_the_summary(tmp
     assert summary["attacks"] == 6
     assert summary["share_not_finite"] == 0.5
     assert all(np.isfinite(value) for value in summary.values())
+
+
+class PoisonedGradient(victims.Linear):
+    """A posterior that is a number wherever the marker is, but has no gradient there."""
+
+    def mean(self, images):
+        root = tf.sqrt(tf.where(images[:, :1, :1, :1] == MARKER, 0 * images, 1.0))
+        return super().mean(images + root - tf.stop_gradient(root))
+
+
+def test_an_attack_that_could_not_begin_is_not_one_that_was_withstood(tmp_path):
+    images, targets = _pairs(2)
+    images = images.copy()
+    images[1, 0, 0, 0] = MARKER
+    attacked = battery.Battery(
+        PoisonedGradient(), images, targets, attacks.paper_weights(3), tmp_path, OPTIONS, {}
+    )
+    records = attacked.run(lambda done: None)
+    failed = records["pair"] == 1
+    np.testing.assert_array_equal(records["status"] == attacks.Status.NOT_FINITE, failed)
+    for name in ("loss", "closed_share", "target_loss"):
+        np.testing.assert_array_equal(np.isnan(records[name]), failed, err_msg=name)
+    blending = distortion.blending_shares(attacked.scorer, images, targets)
+    found = robustness.by_pair(records, blending)
+    assert np.isfinite(found["area_above_blending"][0])
+    assert np.isnan(found["area_above_blending"][1])
+    assert np.isfinite(battery.summarise(records)["mean_closed_share"])

@@ -69,6 +69,17 @@ def test_images_of_any_size_are_cut_square_and_reduced_by_area(tmp_path):
     assert order == {tuple(image[:2].ravel()) for image in expected}
 
 
+def test_classes_are_read_mixed(tmp_path):
+    for place, name in enumerate("abcd"):
+        (tmp_path / name).mkdir()
+        for number in range(30):
+            write(tmp_path / name / f"{number}.png", noise(32, 32, 3, seed=100 * place + number))
+    name = f"folder:{tmp_path}"
+    for split, count in datasets.info(name).splits.items():
+        (labels,) = (b[1].numpy() for b in gather(name, split, batch_size=count, with_labels=True))
+        assert np.any(np.diff(labels) < 0)
+
+
 def test_floats_are_in_the_models_range(tmp_path):
     fill(tmp_path, 10)
     (images,) = gather(f"folder:{tmp_path}", "train", batch_size=8)

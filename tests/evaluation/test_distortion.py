@@ -5,6 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import victims
+from scipy import stats
 
 from seatbelt_tf import attacks
 from seatbelt_tf.evaluation import distortion, intervals
@@ -110,6 +111,9 @@ def test_a_curve_is_a_running_maximum_from_the_origin_to_the_target():
     assert distortion.norm_to_close(curve, 0.3) == pytest.approx(0.125)
     assert distortion.norm_to_close(curve, 0.6) == pytest.approx(0.25)
     assert distortion.norm_to_close(curve, 0.75) == pytest.approx(0.625)
+    assert np.isnan(distortion.norm_to_close((norms, shares * np.nan), 0.75))
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        distortion.norm_to_close(curve, 1.5)
     np.testing.assert_allclose(distortion.share_at(curve, [0.125, 0.5]), [0.3, 0.6])
 
 
@@ -131,6 +135,14 @@ def test_bootstrap_intervals_cover_the_mean_about_as_often_as_they_say():
     assert lower < mean < upper
     assert mean == pytest.approx(samples[0].mean())
     assert intervals.bootstrap_interval([2.0]) == (2.0, 2.0, 2.0)
+
+
+def test_a_proportion_of_all_or_none_is_not_certain():
+    exact = stats.binomtest(0, 40).proportion_ci(method="exact")
+    none = np.zeros((3, 40), bool)
+    np.testing.assert_allclose(intervals.crossed_bootstrap_interval(none), (0, 0, exact.high))
+    np.testing.assert_allclose(intervals.bootstrap_interval(~none[0]), (1, 1 - exact.high, 1))
+    assert intervals.bootstrap_interval(none[0].astype(float)) == (0, 0, 0)
 
 
 def test_an_interval_of_many_values_takes_little_memory():

@@ -44,7 +44,7 @@ def make_run(path, dataset="sprites", **options):
             "model": options,
             "data": {"name": dataset, "data_dir": None, "image_size": model.image_shape[0]},
             "training": {"steps": 20, "batch_size": 16},
-            "command": ["train.py", "--steps=20"],
+            "command": ["trainers/train.py", "--steps=20"],
             "versions": {"tensorflow": "2.21.0"},
         }
     )

@@ -9,7 +9,7 @@ from programs import SMALLEST, assert_refused, run_program
 from serving import encode_image, make_run
 
 from export import cpp_loader, exporter, image_bytes, model_card, warmup
-from seatbelt_tf import runs
+from seatbelt_tf import datasets, runs
 
 
 def test_exports_the_next_version_and_leaves_everything_else(exported):
@@ -96,11 +96,22 @@ def test_the_model_card_says_where_the_model_comes_from(tmp_path, exported):
         ("latent_w2-all", [trust]),
         ("output-all", []),
     ):
+        settings = {"origin": {"model": run.model_digest()}}
+        runs.write_json(run.attacks / name / "battery.json", settings)
         runs.write_json(
             run.attacks / name / "summary.json", {**summary, "diagnostics": diagnostics}
         )
+    earlier = run.attacks / "latent_kl-earlier"
+    runs.write_json(earlier / "battery.json", {"origin": {"model": "another"}})
+    runs.write_json(earlier / "summary.json", summary)
     card = model_card.text(run, image_bytes.recipe_of(run.config()))
-    for fact in ("sprites", "Apache-2.0", "-1234.5", "[5, 4, 3]", "train.py --steps=20"):
+    for fact in (
+        "sprites",
+        "Apache-2.0",
+        "-1234.5",
+        "[5, 4, 3]",
+        "python -m trainers.train --steps=20",
+    ):
         assert fact in card
     assert card.count("0.625") == 3
     assert card.count("mean 0.123457, lower 0.1, upper 0.2") == 3
@@ -109,6 +120,13 @@ def test_the_model_card_says_where_the_model_comes_from(tmp_path, exported):
     assert card.count("None of 1 checks fired.") == 1
     assert card.count("No checks are recorded.") == 1
     assert run.model_digest() in card
+    assert "earlier" not in card
+    counted = f"train {datasets.info('sprites').splits['train']}"
+    assert counted in card
+    config = run.config()
+    config["data"]["fingerprint"] = "another"
+    runs.write_json(run.config_file, config)
+    assert counted not in model_card.text(run, image_bytes.recipe_of(config))
     assert "None made" in (exported.version / "assets.extra" / "MODEL_CARD.md").read_text()
     for summary in ([], {"diagnostics": [{"name": "not_converged"}]}):
         runs.write_json(run.attacks / "output-all" / "summary.json", summary)

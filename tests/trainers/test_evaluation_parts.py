@@ -62,6 +62,15 @@ def test_a_folder_with_class_subfolders_has_its_classifiers_attacked(run, tmp_pa
     np.testing.assert_array_equal(found.distortion_norm, again.distortion_norm)
 
 
+def test_a_folder_with_one_class_has_no_classifiers(run, tmp_path):
+    (tmp_path / "images" / "all").mkdir(parents=True)
+    for index in range(10):
+        pixels = np.random.default_rng(index).integers(0, 255, (32, 32, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / "all" / f"{index}.png")
+    data = {"name": f"folder:{tmp_path / 'images'}", "data_dir": None, "image_size": 32}
+    assert parts.classifiers(parts.Subject(run, data, None), 3, 5, seed=0) is None
+
+
 @pytest.mark.parametrize(
     ("row", "text"),
     [

@@ -123,9 +123,9 @@ def certificates(subject, count):
 
 
 def classifiers(subject, attacked, max_evaluations, seed):
-    """`downstream.Downstream` on a dataset with one class an image; None for others."""
+    """`downstream.Downstream` on a dataset with one of several classes an image, or None."""
     info = splits.info(subject.data)
-    if info.labels is None or info.factors is not None:
+    if info.labels is None or len(info.labels) < 2 or info.factors is not None:
         return None
     _, labels = splits.first(subject.data, "test", 1, with_labels=True)
     if labels.ndim != 1:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from seatbelt_tf import runs, tensors
-from trainers import kept, program
+from trainers import kept, program, splits
 
 
 class Model(NamedTuple):
@@ -147,6 +147,7 @@ def make(store, cell):
     model, config = run.load_model(dtype="float32"), run.config()
     if cell.model.data_dir is not None:
         config["data"]["data_dir"] = cell.model.data_dir
+    splits.check_same_images(config["data"])
     by_file = {path: measure for measure, path in files_of(run, measures).items()}
     for path in runs.unfinished(by_file):
         name, options = by_file[path]

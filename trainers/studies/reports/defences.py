@@ -239,7 +239,7 @@ def _certificates(zoo, findings, setting):
     for place, tolerance in enumerate(found[0]["tolerances"] if found else ()):
         shares = {
             f"share certified at ‖d‖ = {radius:g} (samples, probability 0.9)": in_words(
-                np.stack([each["certified"][place, column] for each in found]).astype(float)
+                np.stack([each["certified"][place, column] for each in found])
             )
             for column, radius in enumerate(found[0]["radii"])
         }
@@ -275,7 +275,7 @@ def _downstream(zoo, findings, setting):
     rows = []
     for task in TASKS if found else ():
         before, attacked, end_to_end = (
-            np.stack([select(each) for each in found]).astype(float)
+            np.stack([select(each) for each in found])
             for select in (
                 lambda each, task=task: each[f"clean_{task}"][each["rows"]],
                 lambda each, task=task: each[f"attacked_{task}"],
@@ -288,7 +288,7 @@ def _downstream(zoo, findings, setting):
                 "classifier": task,
                 "clean": in_words(_values(zoo, findings, setting, measure, f"clean_{task}")),
                 "attacked, λ = 1": in_words(attacked),
-                "drop": in_words(attacked - before),
+                "drop": in_words(attacked.astype(float) - before),
                 "above the plain VAE's": in_words(findings.differences(*plain, f"attacked_{task}")),
                 **{
                     f"attacked end to end, ‖d‖ ≤ {radius:g}": in_words(right)

@@ -53,7 +53,7 @@ def comparison(zoo, findings):
                 label: _geometric(values("losses", measure)) for label, measure in geometric.items()
             },
             "Δ, output attack": in_words(values("loss", output)),
-            "checks that fired": common.fired(findings, models, kl),
+            "checks that fired, latent attack": common.fired(findings, models, kl),
         }
         rows.append(row)
         if areas is not None and np.any(np.isfinite(areas)):

@@ -106,7 +106,8 @@ def _against_beta(name, zoo, findings, members, attacks, shown=None, *, paper):
             betas, curves[key, attack], xlabel="β", ylabel=shown[key], log=key == "loss"
         )
     columns = len(attacks) if is_apart else 2
-    title = "shaded: 95 % interval over pairs"
+    widths = " and widths" if any(len(models(betas[0])) > 1 for models in members.values()) else ""
+    title = f"shaded: 95 % interval over pairs{widths}"
     pictures = {name: charts.panels(drawn, columns=columns, title=title)}
     trained = [model for models in members.values() for beta in betas for model in models(beta)]
     pictures["training"] = common.training_curves(
