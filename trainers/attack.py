@@ -59,11 +59,10 @@ def main():
             "seed": FLAGS.seed,
         }
         attacks = batteries.open_battery(run, config, model, ends, FLAGS.weights, options)
-        records, diagnoses = batteries.solve(attacks)
         blending = batteries.blending_shares(attacks)
-        summary, pictures = batteries.write(attacks, records, diagnoses, blending)
-        _print(summary, diagnoses)
-        drawn = ", ".join(f"{name}.png" for name in pictures)
+        records, diagnoses = batteries.solve(attacks, blending)
+        _print(batteries.write(attacks, records, diagnoses, blending), diagnoses)
+        drawn = ", ".join(f"{name}.png" for name in batteries.draw(attacks, records, blending))
         print(f"  {attacks.path}: records.csv, summary.json, {drawn}")
         fired |= any(diagnosis.fired for diagnosis in diagnoses)
     print("what the numbers and checks mean: docs/reading-a-report.md")

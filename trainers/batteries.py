@@ -3,7 +3,7 @@
 import numpy as np
 
 from seatbelt_tf import figures, runs
-from seatbelt_tf.attacks import battery, paper_weights
+from seatbelt_tf.attacks import battery, diagnostics, paper_weights
 from seatbelt_tf.evaluation import distances, distortion, intervals, robustness
 from trainers import splits, terminal
 
@@ -47,17 +47,24 @@ def open_battery(run, config, model, ends, weights, options):
     return battery.Battery(model, *ends, paper_weights(weights), run.attacks, options, origin)
 
 
-def solve(attacks):
-    """Computes what is missing of a battery, showing progress: -> (records, diagnoses)."""
+def solve(attacks, blending):
+    """Computes what is missing of a battery, showing progress: -> (records, diagnoses).
+
+    Args:
+        attacks: the battery.
+        blending: of `blending_shares`.
+    """
     objective = attacks.options["objective"]
     done = sum(len(pairs) for path, pairs in attacks.parts() if path.exists())
     weights = len(attacks.weights)
     total = len(attacks.images) * weights
     progress = terminal.Progress(total, done * weights, "attacks", objective)
     records = attacks.run(progress.update)
-    return records, attacks.diagnose(
+    diagnoses = attacks.diagnose(
         records, lambda work: terminal.shown(work, f"{objective}: checks", None)
     )
+    weaker = diagnostics.weaker_than_blending(*distortion.areas(records, blending))
+    return records, [*diagnoses, weaker]
 
 
 def blending_shares(attacks):
@@ -111,33 +118,41 @@ def interval(values):
 
 
 def write(attacks, records, diagnoses, blending):
-    """Writes summary.json and the figures into the battery's directory.
+    """Writes summary.json into the battery's directory: -> the summary.
 
-    Returns:
-        (the summary, names of the figures).
+    Args:
+        attacks: the battery.
+        records: of `solve`.
+        diagnoses: of `solve`.
+        blending: of `blending_shares`.
     """
     summary = summarise(records, blending)
     runs.write_json(
         attacks.path / "summary.json",
         {**summary, "diagnostics": [diagnosis.as_json() for diagnosis in diagnoses]},
     )
+    return summary
+
+
+def draw(attacks, records, blending):
+    """Writes the figures into the battery's directory: -> their names."""
     objective = attacks.options["objective"]
     pictures = {
         "loss": loss_curves({objective: records}),
         "panel": battery_panel(attacks, records),
     }
     # Else no pair has a gap to close.
-    if "attack_area" in summary:
+    if np.any(np.isfinite(records["closed_share"])):
         pictures["closed_share"] = closed_share_curves({objective: records})
         pictures["distortion"] = distortion_curves({objective: records}, blending)
     for name, figure in pictures.items():
         figures.save(figure, attacks.path / f"{name}.png")
-    return summary, list(pictures)
+    return list(pictures)
 
 
 def loss_curves(records):
     """Δ against λ: dict of label to records -> `Figure`."""
-    curves = {label: np.mean(_by_weight(r, "loss"), axis=0) for label, r in records.items()}
+    curves = {label: np.nanmean(_by_weight(r, "loss"), axis=0) for label, r in records.items()}
     return figures.weight_curves(_weights(records), curves)
 
 

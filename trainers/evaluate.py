@@ -96,9 +96,8 @@ def _attack(subject, config):
         "max_evaluations": FLAGS.max_evaluations,
         "seed": FLAGS.seed,
     }
-    found = []
-    for objective in dict.fromkeys(FLAGS.objective):
-        attacks = batteries.open_battery(
+    opened = [
+        batteries.open_battery(
             subject.run,
             config,
             subject.model,
@@ -106,18 +105,23 @@ def _attack(subject, config):
             FLAGS.weights,
             {"objective": objective, **options},
         )
-        records, diagnoses = batteries.solve(attacks)
-        distances = parts.battery_distances(subject, attacks, records)
-        found.append(Attacked(attacks, records, diagnoses, distances))
+        for objective in dict.fromkeys(FLAGS.objective)
+    ]
     settings = {"pairs": FLAGS.pairs, "seed": FLAGS.seed}
     blending = kept.once(
         subject.run,
         "blending",
         settings,
         ["shares"],
-        lambda: {"shares": batteries.blending_shares(found[0].battery)},
-    )
-    return found, blending["shares"]
+        lambda: {"shares": batteries.blending_shares(opened[0])},
+    )["shares"]
+    found = []
+    for attacks in opened:
+        records, diagnoses = batteries.solve(attacks, blending)
+        batteries.write(attacks, records, diagnoses, blending)
+        distances = parts.battery_distances(subject, attacks, records)
+        found.append(Attacked(attacks, records, diagnoses, distances))
+    return found, blending
 
 
 def _facts(model, config):
