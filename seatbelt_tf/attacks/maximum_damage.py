@@ -29,8 +29,8 @@ class Damage(NamedTuple):
         distortion: (B, H, W, C) d.
         distortion_norm: (B,) ‖d‖₂ ≤ r.
         damage: (B,) for "reconstruction" ‖reconstruction(x + d) − reconstruction(x)‖₂, the root
-            of its mean square over draws (those that the attack was found with); for "latent_kl" Σ_i KL(q(z^i | x + d) ‖
-            q(z^i | x)), nats.
+            of its mean square over draws; for "latent_kl" Σ_i KL(q(z^i | x + d) ‖
+            q(z^i | x)), nats. Draws are those that the attack was found with.
         first_damage: (B,) after the first start: how much the others gained.
     """
 
