@@ -38,7 +38,11 @@ def test_attacks_a_run_stores_every_attack_and_does_none_twice(trained):
     assert (summary["pairs"], summary["pairs_with_gap"]) == (2, 1)
     assert summary["area_above_blending"]["lower"] is None
     assert next(iter(summary)) == "area_above_blending"
-    assert {check["name"] for check in summary["diagnostics"]} >= {"not_converged", "fresh_draws"}
+    assert {check["name"] for check in summary["diagnostics"]} >= {
+        "not_converged",
+        "fresh_draws",
+        "weaker_than_blending",
+    }
     assert {path.name for path in battery.glob("*.png")} == {
         "closed_share.png",
         "distortion.png",

@@ -63,6 +63,8 @@ def test_a_run_becomes_one_page_and_nothing_is_computed_twice(trained, tmp_path)
     assert "| elbo |" in markdown
     assert "<img" not in markdown
     _check_page((run / "evaluation" / "report.html").read_text(encoding="utf-8"))
+    # For the model card of an export.
+    assert len(list(run.glob("attacks/*/summary.json"))) == 2
 
     arrays = {path: time for path, time in _files(run).items() if path.suffix == ".npz"}
     again = run_program("evaluate", f"--run={run}", *SMALL, directory=tmp_path)
