@@ -69,7 +69,7 @@ def not_monotone(result, weights, pair_ids):
         "not_monotone_in_weight",
         np.mean(falls) if falls else 0.0,
         0.05,
-        "better minima exist than were found: use restarts or pair_ids",
+        "better minima exist than were found: use restarts or warm starts along λ",
     )
 
 
@@ -95,7 +95,7 @@ def fresh_draws(result):
         "fresh_draws",
         np.median(lost) if lost.size else 0.0,
         LARGEST_SHARE,
-        "the attack fits its own noise: use ancestors='sample' with more draws",
+        "the attack fits its own noise: average over more draws of the ancestors",
     )
 
 

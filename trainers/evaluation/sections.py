@@ -40,8 +40,8 @@ CLEAN = {
 ATTACKS = {
     "area_above_blending": (
         "",
-        "what being adversarial buys over simply mixing the target in: 0 is robust. The number "
-        "that compares models",
+        "what being adversarial buys over simply mixing the target in: 0 is robust, and below 0 "
+        "the attack is weaker than that. The number that compares models",
     ),
     "attack_area": ("", "area under the attack's distortion curve, between 0 and 1"),
     "blending_area": ("", "the same when the target is mixed in without any attack"),
