@@ -143,6 +143,8 @@ def test_the_card_counts_the_images_that_the_run_had(tmp_path):
         path.write_bytes(encode_image(np.full((32, 32), brightness, np.uint8)))
     path.write_bytes(b"broken")
     data = {"name": f"folder:{path.parent}", "data_dir": str(tmp_path), "max_unreadable": 1}
+    info = datasets.info(data["name"], data["data_dir"], max_unreadable=1)
+    data["fingerprint"] = info.fingerprint
     assert "train 33, validation 3, test 3" in model_card._data(data)
 
 
