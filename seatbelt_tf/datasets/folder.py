@@ -109,7 +109,7 @@ class Folder(Source):
             parts["validation"] += places[-2 * tenth : -tenth]
             parts["test"] += places[-tenth:]
         rank = {place: number for number, place in enumerate(by_digest)}
-        return {split: sorted(places, key=rank.get) for split, places in parts.items()}
+        return {split: sorted(places, key=rank.__getitem__) for split, places in parts.items()}
 
     def _notes(self, index):
         notes = [f"left out, unreadable: {path}: {why}" for path, why in index.unreadable]

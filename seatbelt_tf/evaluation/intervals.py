@@ -52,7 +52,8 @@ def crossed_bootstrap_interval(values, confidence=0.95, seed=0):
     is_proportion = np.asarray(values).dtype == bool
     values = _crossed("values", values)
     means = _resampled_means(values[None], seed)[0]
-    mean, lower, upper = float(values.mean()), *_ends(means, confidence)
+    mean = float(values.mean())
+    lower, upper = _ends(means, confidence)
     if is_proportion and mean in (0, 1):
         possible = ((1 - confidence) / 2) ** (1 / values.shape[1])
         lower, upper = (possible, 1.0) if mean else (0.0, 1 - possible)
