@@ -93,23 +93,24 @@ class Folder(Source):
         """Split -> places in the index, in an order that has nothing to do with the classes."""
         by_digest = np.argsort([entry.digest for entry in index.entries]).tolist()
         classes = collections.defaultdict(list)
-        for place in by_digest:
-            classes[index.entries[place].label].append(place)
+        for rank, place in enumerate(by_digest):
+            classes[index.entries[place].label].append(rank)
         parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
-        for label, places in sorted(classes.items()):
-            if len(places) < len(parts):
+        for label, ranks in sorted(classes.items()):
+            if len(ranks) < len(parts):
                 raise checks.invalid(
                     "dataset",
                     "at least 3 different images in every class, one for each split "
-                    f"({label or 'the folder'} has {len(places)})",
+                    f"({label or 'the folder'} has {len(ranks)})",
                     repr(self.name),
                 )
-            tenth = max(len(places) // 10, 1)
-            parts["train"] += places[: -2 * tenth]
-            parts["validation"] += places[-2 * tenth : -tenth]
-            parts["test"] += places[-tenth:]
-        rank = {place: number for number, place in enumerate(by_digest)}
-        return {split: sorted(places, key=rank.__getitem__) for split, places in parts.items()}
+            tenth = max(len(ranks) // 10, 1)
+            parts["train"] += ranks[: -2 * tenth]
+            parts["validation"] += ranks[-2 * tenth : -tenth]
+            parts["test"] += ranks[-tenth:]
+        return {
+            split: [by_digest[rank] for rank in sorted(ranks)] for split, ranks in parts.items()
+        }
 
     def _notes(self, index):
         notes = [f"left out, unreadable: {path}: {why}" for path, why in index.unreadable]

@@ -167,14 +167,13 @@ def or_blended(norms, attacked, blended):
         name: np.trapezoid(values, norms, axis=1)
         for name, values in (("attack_area", best), ("blending_area", blended))
     }
-    halves = [distortion.norm_to_close((norms, curve)) for curve in best]
     return {
         **areas,
         "curve_norms": norms,
         "attack_curves": best,
         "blending_curves": blended,
         "area_above_blending": areas["attack_area"] - areas["blending_area"],
-        "norm_to_half": np.where(np.isnan(areas["attack_area"]), np.nan, halves),
+        "norm_to_half": np.array([distortion.norm_to_close((norms, curve)) for curve in best]),
     }
 
 
