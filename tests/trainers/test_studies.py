@@ -61,7 +61,8 @@ def test_what_is_published_counts_as_done_without_the_store(trained, tmp_path):
 
     shutil.rmtree(store)
     assert cells.missing(store, wanted) == (True, wanted.measures)
-    assert cells.missing(store, wanted, published) == (True, (ZOO.samples(),))
+    # What is trained anew may have other weights, so all is measured anew.
+    assert cells.missing(store, wanted, published) == (True, wanted.measures)
     assert cells.missing(store, wanted._replace(measures=(measure,)), published) == (False, ())
     (found,) = cells.results(store, wanted, published).values()
     assert found["elbo"] == -1234.5
@@ -73,6 +74,26 @@ def test_what_is_published_counts_as_done_without_the_store(trained, tmp_path):
     # Other settings are another model, another number of images is another measure.
     other = wanted._replace(model=ZOO.single(1.0, seed=1))
     assert cells.missing(store, other, published) == (True, wanted.measures)
+
+
+def test_what_is_published_of_other_weights_does_not_count_beside_a_model(trained, tmp_path):
+    model, measure = ZOO.single(1.0), ZOO.clean()
+    wanted = cells.Cell(model, (measure,))
+    store, published = tmp_path / "store", tmp_path / "published"
+    run = cells.run_of(store, model)
+    shutil.copytree(trained.directory / "run", run.path)
+
+    def measured(elbo):
+        kept.keep(cells.files_of(run, [measure])[measure], lambda: {"elbo": np.array(elbo)})
+        cells.publish(store, wanted, published)
+        return float(cells.results(tmp_path / "nothing", wanted, published)[measure]["elbo"])
+
+    assert measured(-1.0) == -1.0
+    assert measured(-2.0) == -1.0  # of the same weights what is there stays
+    run.model_file.write_bytes(run.model_file.read_bytes() + b"another training")
+    assert cells.missing(store, wanted, published) == (False, wanted.measures)
+    assert not cells.results(store, wanted, published)
+    assert measured(-3.0) == -3.0
 
 
 def test_the_family_is_told_apart_by_flags():

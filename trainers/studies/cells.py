@@ -6,7 +6,8 @@ again, whichever experiment wants it; what was made with other settings has anot
 number of processes and machines may work on one store (`seatbelt_tf.storage.unfinished`).
 
 What was measured may also be published, PUBLISHED/NAME-HASH/MEASURE-HASH.npz: without weights, so
-small that it can be kept beside the tables, it counts as done where there is no such store.
+small that it can be kept beside the tables, it counts as done where there is no such store. It
+names the weights that it is of: where the store has others, it counts for nothing.
 """
 
 import contextlib
@@ -112,10 +113,13 @@ def published_file(published, model, measure):
 
 def missing(store, cell, published=None):
     """(whether the model is still to be trained, the measures still to be made)."""
-    wanted = cell.measures if published is None else _unpublished(cell, published)
+    wanted = cell.measures if published is None else _unpublished(store, cell, published)
     run = run_of(store, cell.model)
-    if not wanted or not run.model_file.exists():
-        return bool(wanted), wanted
+    if not wanted:
+        return False, ()
+    if not run.model_file.exists():
+        # Trained anew it may have other weights than what was measured before.
+        return True, cell.measures
     files = files_of(run, wanted)
     return False, tuple(measure for measure, path in files.items() if not path.exists())
 
@@ -160,11 +164,7 @@ def results(store, cell, published=None):
 
     All have "seconds", what they took, and "training_seconds".
     """
-    found = {}
-    for measure in cell.measures if published is not None else ():
-        path = published_file(published, cell.model, measure)
-        if path.exists():
-            found[measure] = _unpacked(tensors.load(path))
+    found = {} if published is None else _published(store, cell, published)
     run = run_of(store, cell.model)
     if run.model_file.exists():
         seconds = np.float64(training_seconds(run))
@@ -175,17 +175,33 @@ def results(store, cell, published=None):
 
 
 def publish(store, cell, published):
-    """Adds what was measured to the published files; what is there stays."""
-    left = _unpublished(cell, published)
-    for measure, arrays in results(store, cell._replace(measures=left)).items() if left else ():
+    """Adds what was measured to the published files; what is there of the same weights stays."""
+    left = _unpublished(store, cell, published)
+    if not left or not (run := run_of(store, cell.model)).model_file.exists():
+        return
+    digest = np.array(run.model_digest())
+    for measure, arrays in results(store, cell._replace(measures=left)).items():
         path = published_file(published, cell.model, measure)
         path.parent.mkdir(parents=True, exist_ok=True)
-        tensors.save(path, _packed(arrays), compressed=True)
+        tensors.save(path, _packed({**arrays, "model_digest": digest}), compressed=True)
 
 
-def _unpublished(cell, published):
-    """The measures of a cell that are not among the published ones."""
-    return tuple(m for m in cell.measures if not published_file(published, cell.model, m).exists())
+def _published(store, cell, published):
+    """The published results that count beside a store: dict of `Measure` to dict of arrays."""
+    paths = {m: published_file(published, cell.model, m) for m in cell.measures}
+    found = {m: _unpacked(tensors.load(path)) for m, path in paths.items() if path.exists()}
+    run = run_of(store, cell.model)
+    if not found or not run.model_file.exists():
+        return found
+    own = run.model_digest()
+    # The tuning that was rebuilt from its table (docs/decisions.md) names none.
+    return {m: arrays for m, arrays in found.items() if arrays.get("model_digest", own) == own}
+
+
+def _unpublished(store, cell, published):
+    """The measures of a cell that are not among the published ones that count."""
+    found = _published(store, cell, published)
+    return tuple(measure for measure in cell.measures if measure not in found)
 
 
 def _packed(arrays):
