@@ -123,12 +123,11 @@ class WholeImageConv2DTranspose(keras.layers.Conv2DTranspose):
 
 
 class SubpixelConv2DTranspose(keras.layers.Conv2DTranspose):
-    """A 4×4 transposed convolution of stride 2, computed as a 3×3 convolution: the same numbers.
+    """A 4×4 transposed convolution of stride 2, computed as a 2×2 convolution: the same numbers.
 
-    (M, H, W, C) -> (M, 2H, 2W, filters). The four pixels that replace one are four sets of filters
-    over its 3×3 neighbourhood, 7 of the 16 kernel entries being used by each, rearranged by
-    depth-to-space. It multiplies 9/4 as often, but processors and accelerators are slow at
-    transposed convolutions to one or three channels: benchmarks/train_step.py. The gradient is
+    (M, H, W, C) -> (M, 2H, 2W, filters). The four pixels in the middle of four neighbours are four
+    sets of filters over these, rearranged by depth-to-space. Processors and accelerators are slow
+    at transposed convolutions to one or three channels: benchmarks/train_step.py. The gradient is
     that of the transposed convolution, a plain convolution of stride 2.
     """
 
@@ -161,13 +160,14 @@ def _kernel_gradient(images, kernel, features):
 @tf.custom_gradient
 def _subpixel_transpose(inputs, kernel):
     """(M, H, W, C) images and a (4, 4, F, C) kernel -> (M, 2H, 2W, F)."""
-    # Output 2m + a takes kernel row k from input m + t, where k = 1 + a - 2t; row 4 is zeros.
-    rows = [[3, 4], [1, 2], [4, 0]]
-    arranged = tf.pad(kernel, [[0, 1], [0, 1], [0, 0], [0, 0]])
-    arranged = tf.gather(tf.gather(arranged, rows, axis=0), rows, axis=2)
+    # Outputs 2m + 1 + a, a = 0 and 1, take kernel rows 2 + a - 2t from inputs m + t, t = 0 and 1.
+    rows = [[2, 3], [0, 1]]
+    arranged = tf.gather(tf.gather(kernel, rows, axis=0), rows, axis=2)
     arranged = tf.transpose(arranged, [0, 2, 5, 1, 3, 4])
-    arranged = tf.reshape(arranged, [3, 3, kernel.shape[3], 4 * kernel.shape[2]])
-    outputs = tf.nn.depth_to_space(tf.nn.conv2d(inputs, arranged, 1, "SAME"), 2)
+    arranged = tf.reshape(arranged, [2, 2, kernel.shape[3], 4 * kernel.shape[2]])
+    quads = tf.nn.conv2d(inputs, arranged, 1, [[0, 0], [1, 1], [1, 1], [0, 0]])
+    # The first and last row and column lie half outside.
+    outputs = tf.nn.depth_to_space(quads, 2)[:, 1:-1, 1:-1]
 
     def gradient(upstream):
         by_kernel = _kernel_gradient(upstream, kernel, inputs)
