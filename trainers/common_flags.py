@@ -39,12 +39,14 @@ def find_run(name):
         name: the flag's value.
 
     Raises:
-        ValueError: it is empty or there is no such directory; the message has the nearest name.
+        ValueError: it is empty or there is no such directory; the message has the nearest name, or
+            all.
     """
     expected = "a directory made by trainers.train or its name in runs/, --run=NAME"
+    there = ", ".join(str(file.parent) for file in sorted(RUNS.glob("*/config.json")))
+    listed = f"there are: {there or 'none yet'}"
     if not name:
-        there = ", ".join(str(file.parent) for file in sorted(RUNS.glob("*/config.json")))
-        raise checks.invalid("run", f"{expected} (there are: {there or 'none yet'})", repr(name))
+        raise checks.invalid("run", f"{expected} ({listed})", repr(name))
     given = pathlib.Path(name)
     places = given, RUNS / given
     for path in places:
@@ -56,5 +58,5 @@ def find_run(name):
         for file in sorted(place.parent.glob("*/config.json"))
     }
     near = difflib.get_close_matches(given.name, known, n=1)
-    hint = f"did you mean {known[near[0]]!r}?" if near else "no config.json"
+    hint = f"did you mean {known[near[0]]!r}?" if near else f"no config.json; {listed}"
     raise checks.invalid("run", f"{expected} ({hint})", repr(name))

@@ -11,6 +11,10 @@ import socket
 import threading
 
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+_STOPPED = (
+    b"stopped at once; what was finished is stored: the same command goes on from there "
+    b"(trainers.train with --resume)\n"
+)
 
 
 class Pending:
@@ -83,6 +87,6 @@ def _follow(reader, _writer, stderr):
             if pending is not None and pending.signal is None:
                 pending.arrive(number)
             else:
-                os.write(stderr, b"stopped at once; what was finished is stored\n")
+                os.write(stderr, _STOPPED)
                 # Every file is written aside and renamed: there is nothing to clean up.
                 os._exit(status(number))

@@ -10,7 +10,7 @@ from trainers.evaluation.output import number
 
 TEST_IMAGES = 4000
 ATTACKED_PAIRS = 3
-TRAVERSED = "A test image while one of the most informative units moves (z1[17]: layer 1, unit 17)"
+TRAVERSED = "A test image while one unit moves, the most informative ones (zi[j]: layer i, unit j)"
 # λ of the small attack: from where a distortion is cheap to where hardly any is left.
 ATTACK_WEIGHTS = 2.0 ** np.arange(2, 15)
 

@@ -15,7 +15,7 @@ _TRAINING_PANELS = (
     ("KL by layer (nats)", r"kl_layer_(\d+)"),
     ("total correlation (nats)", "(total_correlation)"),
     ("learning rate", "(learning_rate)"),
-    ("images per second", "(images_per_second)"),
+    ("images/s, with validation", "(images_per_second)"),
 )
 
 
