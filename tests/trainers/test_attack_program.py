@@ -13,7 +13,7 @@ from seatbelt_tf import figures, runs
 from seatbelt_tf.attacks import diagnostics
 from trainers import batteries
 
-SMALL = ("--run=run", "--pairs=2", "--weights=3", "--max_evaluations=10")
+SMALL = ("--run=run", "--pairs=2", "--weights=3", "--max_evaluations=3")
 
 
 def test_attacks_a_run_stores_every_attack_and_does_none_twice(trained):
@@ -52,7 +52,7 @@ def test_attacks_a_run_stores_every_attack_and_does_none_twice(trained):
     finished = (battery / "part-0000.npz").stat().st_mtime_ns
     records = (battery / "records.csv").read_bytes()
     again = run_program("attack", *SMALL, "--strict", directory=directory)
-    # Ten evaluations do not converge, which --strict reports.
+    # Three evaluations do less than mixing the target in, which --strict reports.
     assert again.returncode == 3, again.stderr
     assert "FIRED" in again.stdout
     assert (battery / "part-0000.npz").stat().st_mtime_ns == finished
