@@ -19,7 +19,7 @@ def text(run, recipe):
         run: a trained `runs.Run`.
         recipe: its preprocessing, see `image_bytes.recipe_of`.
     """
-    config, weights = run.config(), run.model_digest()
+    config = run.config()
     sections = {
         "Data": _data(config["data"]),
         "Preprocessing of encoded images": "".join(
@@ -30,12 +30,12 @@ def text(run, recipe):
         + _commanded(config.get("command"))
         + _table(config.get("versions", {})),
         "Test scores": _scores(run),
-        "Attacks": _attacks(run, weights),
+        "Attacks": _attacks(run),
         "Limits": _LIMITS,
     }
     body = "\n".join(f"## {title}\n\n{content}" for title, content in sections.items())
     title = f"# Model card: {run.path.resolve().name}"
-    return f"{title}\n\nmodel.keras: sha256 {weights}…\n\n{body}"
+    return f"{title}\n\nmodel.keras: sha256 {run.model_digest()}…\n\n{body}"
 
 
 def _data(data):
@@ -73,9 +73,9 @@ def _read(path):
     return facts
 
 
-def _attacks(run, weights):
+def _attacks(run):
     # Not those on a model that was here before.
-    found = [path for path in sorted(run.attacks.glob("*/summary.json")) if _is_of(weights, path)]
+    found = [path for path in sorted(run.attacks.glob("*/summary.json")) if _is_of(run, path)]
     if not found:
         return "None made.\n"
     parts = []
@@ -98,10 +98,10 @@ def _attacks(run, weights):
     return "\n".join(parts)
 
 
-def _is_of(weights, summary):
+def _is_of(run, summary):
     path = summary.with_name("battery.json")
     origin = _read(path).get("origin") if path.is_file() else None
-    return isinstance(origin, dict) and origin.get("model") == weights
+    return isinstance(origin, dict) and origin.get("model") == run.model_digest()
 
 
 def _table(facts):

@@ -13,6 +13,7 @@ elsewhere: nothing that its files say is executed (docs/SECURITY.md).
 
 import contextlib
 import csv
+import functools
 import hashlib
 import io
 import math
@@ -175,8 +176,8 @@ class Run:
 
     def model_digest(self):
         """A short hash of model.keras, which tells results of different trainings apart."""
-        with self.model_file.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        status = self.model_file.stat()
+        return _digest(self.model_file, status.st_ino, status.st_mtime_ns, status.st_size)
 
     def load_model(self, **options):
         """The trained model: built from config.json, with tensors by name, shape and dtype.
@@ -246,6 +247,13 @@ class Run:
             for row in zip(*table.values(), strict=True):
                 if row[0] <= step:
                     writer.writerow([_cell(value) for value in row])
+
+
+@functools.lru_cache
+def _digest(path, *_identity):
+    """Of a file that is replaced when it changes: hashing a model takes a while."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _cell(value):

@@ -43,12 +43,8 @@ def find_run(name):
             all.
     """
     expected = "a directory made by trainers.train or its name in runs/, --run=NAME"
-    there = ", ".join(str(file.parent) for file in sorted(RUNS.glob("*/config.json")))
-    listed = f"there are: {there or 'none yet'}"
-    if not name:
-        raise checks.invalid("run", f"{expected} ({listed})", repr(name))
-    given = pathlib.Path(name)
-    places = given, RUNS / given
+    given = pathlib.Path(name or "")
+    places = (given, RUNS / given) if name else ()
     for path in places:
         if path.is_dir():
             return runs.Run(path)
@@ -58,5 +54,9 @@ def find_run(name):
         for file in sorted(place.parent.glob("*/config.json"))
     }
     near = difflib.get_close_matches(given.name, known, n=1)
-    hint = f"did you mean {known[near[0]]!r}?" if near else f"no config.json; {listed}"
+    there = ", ".join(str(file.parent) for file in sorted(RUNS.glob("*/config.json"))) or "none yet"
+    if near:
+        hint = f"did you mean {known[near[0]]!r}?"
+    else:
+        hint = f"{'no config.json; ' if name else ''}there are: {there}"
     raise checks.invalid("run", f"{expected} ({hint})", repr(name))

@@ -18,16 +18,15 @@ def digest(settings):
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def file_of(run, weights, name, settings):
+def file_of(run, name, settings):
     """The file of a measure of a trained run.
 
     Args:
         run: a `runs.Run`.
-        weights: its `model_digest()`, which takes a while.
         name: the measure's.
         settings: JSON-compatible dict of everything but the model that the result depends on.
     """
-    described = {"measure": name, "model": weights, **settings}
+    described = {"measure": name, "model": run.model_digest(), **settings}
     return run.evaluation / f"{name}-{digest(described)}.npz"
 
 
@@ -51,7 +50,7 @@ def once(run, name, settings, fields, compute):
     Returns:
         Dict of arrays by name.
     """
-    path = file_of(run, run.model_digest(), f"report_{name}", settings)
+    path = file_of(run, f"report_{name}", settings)
     tensors.set_aside_if_damaged(path, [*fields, "seconds"])
 
     def chosen():

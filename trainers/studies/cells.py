@@ -101,8 +101,7 @@ def run_of(store, model):
 
 def files_of(run, measures):
     """The files of measures of a trained run: dict of `Measure` to path."""
-    weights = run.model_digest()
-    return {m: kept.file_of(run, weights, m.name, dict(m.options)) for m in measures}
+    return {m: kept.file_of(run, m.name, dict(m.options)) for m in measures}
 
 
 def published_file(published, model, measure):
