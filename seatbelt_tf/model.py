@@ -17,7 +17,7 @@ from seatbelt_tf import (
     presets,
     replicas,
 )
-from seatbelt_tf.defences import stack
+from seatbelt_tf.defences import mcmc, stack
 
 # Narrow initial posteriors let the latents carry information from the first step on; wide ones
 # (stddev 1) drown it in noise and the model starts on a long plateau (docs/decisions.md).
@@ -366,6 +366,10 @@ class SeatbeltVAE(keras.Model):
         return tf.nest.map_structure(
             lambda t: tf.reshape(t, [rows, draws, t.shape[-1]]), posteriors
         )
+
+    def surrogate(self):
+        """For attacks (see `attacks.Attackable`): the model without its chain, None without one."""
+        return mcmc.without_chain(self) if "mcmc" in self.defences else None
 
     def log_likelihood(self, images, latents):
         """log p(x | z) of images given latents of every layer, unchecked (for attacks).

@@ -9,6 +9,7 @@ from seatbelt_tf import checks, pixels
 from seatbelt_tf.attacks import scoring
 from seatbelt_tf.attacks.box_result import Status
 from seatbelt_tf.attacks.problem import Found, Problem
+from seatbelt_tf.attacks.victim import surrogate_of
 from seatbelt_tf.batches import in_batches
 
 
@@ -25,9 +26,10 @@ class AttackResult(NamedTuple):
         distortion_norm: (B,) ‖d‖₂, pixels in [-1, 1].
         projected_gradient_norm: (B,) ‖P(x − ∇Δ) − x‖∞ at the result; at d = 0, where λ‖d‖₂ has
             no gradient, with the subgradient that makes it smallest.
-        evaluations: (B,) int32 evaluations of Δ used, all starts together.
+        evaluations: (B,) int32 evaluations of Δ used, all starts together; a surrogate's Δ does
+            not count.
         status: (B,) int32 `Status` of the start that won.
-        first_loss: (B,) Δ after the first start, at d = 0: how much the others gained.
+        first_loss: (B,) Δ after the first start: how much the others gained.
     """
 
     adversarial: np.ndarray
@@ -71,8 +73,9 @@ def attack(
     """Finds distortions d that minimise Δ = λ‖d‖₂ + divergence (the paper's equations 1, 2, 10).
 
     All B attacks are solved together, each on its own: none depends on the others (but for
-    `pair_ids`). The start is d = 0, and the best point seen is returned, so that no result is
-    worse than no attack.
+    `pair_ids`). The start is d = 0 (or what the same attack found on the victim's `surrogate`,
+    where Δ is lower there), and the best point seen is returned, so that no result is worse than
+    no attack.
 
     Args:
         victim: a `SeatbeltVAE`, a `Victim` or anything else that is `Attackable`.
@@ -168,6 +171,19 @@ class Attack:
         self._fresh_divergence = scoring.FreshDivergence(
             victim, objective, self.problem.layers, seed + 1
         )
+        surrogate = surrogate_of(victim)
+        self._surrogate = None
+        if surrogate is not None:
+            self._surrogate = Attack(
+                surrogate,
+                objective,
+                self.problem.layers,
+                bounds=bounds,
+                seed=seed,
+                squared_norm=squared_norm,
+                chunk_size=chunk_size,
+                **self._options,
+            )
 
     def __call__(self, images, targets, weights, pair_ids=None):
         """Attacks the images: arguments of `attack` -> `AttackResult`."""
@@ -181,7 +197,7 @@ class Attack:
             return self._solve(*(array[rows] for array in (images, targets, weights, starts)))
 
         everything = np.arange(len(images))
-        best = solve(everything, images)
+        best = solve(everything, self._first_starts(images, targets, weights, pair_ids))
         first_loss = best.loss.copy()
         rng = np.random.default_rng(self._seed)
         for _ in range(self._restarts):
@@ -200,6 +216,18 @@ class Attack:
             first_loss=first_loss,
             **best._asdict(),
         )
+
+    def _first_starts(self, images, targets, weights, pair_ids):
+        """d = 0, or the surrogate's attack where that has a lower Δ: (B, H, W, C)."""
+        if self._surrogate is None:
+            return images
+        transferred = self._surrogate(images, targets, weights, pair_ids).adversarial
+        at_start, at_transferred = (
+            in_batches(self.problem.losses, starts, images, targets, weights, size=self._chunk_size)
+            for starts in (images, transferred)
+        )
+        is_lower = at_transferred < at_start
+        return np.where(is_lower[:, None, None, None], transferred, images)
 
     def continued_loss(self, images, targets, weights, adversarial):
         """Δ (B,) after as many evaluations again, from attacked images that were found before."""

@@ -7,6 +7,7 @@ ends at the largest singular value; steps shrink later, since the best distortio
 function is not where the gradient points. The best point seen counts.
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +44,7 @@ def maximize_in_ball(
     starts=4,
     seed=0,
     *,
+    initial=None,
     chunk_size=500,
 ):
     """Finds distortions within an L2 ball and the pixel box that raise a function furthest.
@@ -57,6 +59,7 @@ def maximize_in_ball(
         steps: gradients for each start.
         starts: random distortions to start from; the best result counts.
         seed: of the starts.
+        initial: (B, H, W, C) distortions to start from first, scaled to length r; None: none.
         chunk_size: images treated at once, which bounds the memory.
 
     Returns:
@@ -73,11 +76,14 @@ def maximize_in_ball(
         raise checks.invalid("images.shape", "(B, H, W, C)", np.shape(images))
     images = pixels.check_within(images, np.shape(images)[1:], bounds)
     radius = _radii(radius, len(images))
+    if initial is not None and np.shape(initial) != images.shape:
+        raise checks.invalid("initial.shape", images.shape, np.shape(initial))
     search = Compiled(_search(function, bounds, steps))
     rng = np.random.default_rng(checks.seed("seed", seed))
     found = []
-    for _ in range(starts):
-        directions = rng.normal(size=images.shape).astype(np.float32)
+    drawn = (rng.normal(size=images.shape).astype(np.float32) for _ in range(starts))
+    first = [] if initial is None else [np.asarray(initial, np.float32)]
+    for directions in itertools.chain(first, drawn):
         found.append(in_batches(search, images, directions, radius, items, size=chunk_size))
     distortions, values = (np.stack(field) for field in zip(*found, strict=True))
     best = (np.argmax(np.nan_to_num(values, nan=-np.inf), axis=0), np.arange(len(images)))
@@ -94,7 +100,7 @@ def _search(function, bounds, steps):
             with tf.GradientTape() as tape:
                 tape.watch(distortion)
                 value = function(images + distortion, items)
-            return value, tape.gradient(value, distortion)
+            return value, tape.gradient(value, distortion, unconnected_gradients="zero")
 
         def better(value, distortion, best, highest):
             # Never so where the value is NaN.

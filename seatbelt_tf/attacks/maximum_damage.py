@@ -3,7 +3,7 @@
     maximise damage(x + d)  subject to  ‖d‖₂ ≤ r  and  x + d within the bounds
 
 damage being the reconstruction's or the posterior's shift from that of x, in terms of `Damage`,
-by `maximize_in_ball`.
+by `maximize_in_ball`, which begins with what was found on the victim's `surrogate`, if it has one.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from seatbelt_tf import checks, pixels
 from seatbelt_tf.attacks import objectives, scoring
 from seatbelt_tf.attacks.ball_ascent import maximize_in_ball
 from seatbelt_tf.attacks.compiled import Compiled
-from seatbelt_tf.attacks.victim import latents
+from seatbelt_tf.attacks.victim import latents, surrogate_of
 from seatbelt_tf.batches import in_batches
 
 DAMAGES = ("reconstruction", "latent_kl")
@@ -86,6 +86,19 @@ def maximum_damage(
     end, measure = _measures(victim, damage, noise)
     size = checks.positive_integer("chunk_size", chunk_size)
     ends = in_batches(Compiled(end), images, size=size)
+    surrogate, initial = surrogate_of(victim), None
+    if surrogate is not None:
+        initial = maximum_damage(
+            surrogate,
+            images,
+            radius,
+            damage,
+            bounds=bounds,
+            steps=steps,
+            starts=starts,
+            seed=seed,
+            chunk_size=size,
+        ).distortion
     found = maximize_in_ball(
         measure,
         images,
@@ -95,6 +108,7 @@ def maximum_damage(
         steps,
         starts,
         seed,
+        initial=initial,
         chunk_size=size,
     )
     damages = found.value, found.first_value

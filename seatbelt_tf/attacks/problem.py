@@ -83,6 +83,12 @@ class Problem:
             cost = gaussians.safe_sqrt(cost)
         return weights * cost + self.divergence(images, prepared)
 
+    def losses(self, attacked, images, targets, weights):
+        """Δ of attacked images: arrays of leading dimension B -> (B,) NumPy."""
+        prepared = self.compiled(self.prepare)(tf.constant(targets))
+        weights = tf.constant(weights, tf.float32)
+        return self.compiled(self._loss)(attacked, images, weights, prepared).numpy()
+
     def value_and_gradient(self, images, prepared):
         """The divergence part of Δ (B,) and its gradient (B, H, W, C)."""
         with tf.GradientTape() as tape:

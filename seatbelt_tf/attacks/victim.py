@@ -12,6 +12,10 @@ from seatbelt_tf.gaussians import Gaussian, standard
 class Attackable(Protocol):
     """What an attack asks of a model. `SeatbeltVAE` and `Victim` fulfil it.
 
+    One whose gradients lead nowhere, since its inference is random or not smooth, may also have a
+    method `surrogate()`: another Attackable, of the same shapes, whose attacks transfer to it.
+    They are where attacks on it begin.
+
     Attributes:
         image_shape: (H, W, C).
         latent_dims: units by layer, bottom first.
@@ -35,6 +39,12 @@ class Attackable(Protocol):
 
     def decode(self, latents):
         """Mean images of a tuple of (M, d_i): -> (M, H, W, C). For `maximum_damage` alone."""
+
+
+def surrogate_of(victim):
+    """The victim's surrogate, or None."""
+    make = getattr(victim, "surrogate", None)
+    return None if make is None else make()
 
 
 def latents(posteriors, noise):

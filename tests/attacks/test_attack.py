@@ -213,6 +213,33 @@ def test_a_masked_gradient_is_flagged():
     assert _checks(victim, images, targets)["zero_or_infinite_gradients"]
 
 
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_attacks_on_a_surrogate_transfer(restarts):
+    masked, images, targets = _planted(is_masked=True)
+    alone = attacks.attack(masked, images, targets, np.full(4, 1.0))
+    assert np.all(alone.distortion == 0)
+    masked.surrogate = lambda: PlantedVictim(is_masked=False)
+    options = {"restarts": restarts, "pair_ids": np.arange(4)}
+    result = attacks.attack(masked, images, targets, np.full(4, 1.0), **options)
+    # Measured on the victim itself: there the switch is thrown or not.
+    assert np.all(result.divergence == 0)
+    assert np.all(result.unattacked_divergence == alone.unattacked_divergence)
+    assert np.all((result.distortion_norm > 0.05) & (result.distortion_norm < 0.2))
+
+
+def test_a_surrogate_that_misleads_is_not_followed():
+    victim, (images, targets) = victims.Linear(), _pairs()
+    alone = attacks.attack(victim, images, targets, np.full(6, 1e-3))
+
+    class Opposed(victims.Linear):
+        def mean(self, images):
+            return -super().mean(images)
+
+    victim.surrogate = Opposed
+    result = attacks.attack(victim, images, targets, np.full(6, 1e-3))
+    np.testing.assert_allclose(result.adversarial, alone.adversarial, atol=1e-5)
+
+
 def test_a_weaker_attack_than_a_first_order_one_is_flagged():
     victim, images, targets = _planted(is_masked=False)
     adam = attacks.attack(victim, images, targets, np.full(4, 1.0), optimizer="adam")

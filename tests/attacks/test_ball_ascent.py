@@ -72,6 +72,7 @@ def test_the_best_number_counts_where_further_steps_find_none():
         ({"starts": 1.5}, "starts"),
         ({"chunk_size": 0}, "chunk_size"),
         ({"seed": -1}, "seed"),
+        ({"initial": IMAGES[:1]}, "initial.shape"),
     ],
 )
 def test_bad_input_is_named(changes, message):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import victims
 
 from seatbelt_tf import SeatbeltVAE, attacks
@@ -39,6 +40,22 @@ def test_the_box_binds():
     flat *= 0.5 / np.linalg.norm(flat, axis=2, keepdims=True)
     random = np.linalg.norm(flat @ victim.encoder @ victim.decoder, axis=2).max(axis=1)
     assert np.all(found.damage > random)
+
+
+def test_damage_to_a_surrogate_transfers():
+    class Rounded(victims.Linear):
+        """Its gradients are 0."""
+
+        def mean(self, images):
+            return tf.round(1e3 * super().mean(images)) / 1e3
+
+    victim, smooth = Rounded(units=5), victims.Linear(units=5)
+    alone = attacks.maximum_damage(victim, _images(), 0.5, steps=5, starts=2)
+    victim.surrogate = lambda: smooth
+    found = attacks.maximum_damage(victim, _images(), 0.5, steps=5, starts=2)
+    expected = attacks.maximum_damage(smooth, _images(), 0.5, steps=5, starts=2)
+    assert np.all(alone.damage < 0.9 * expected.damage)
+    np.testing.assert_allclose(found.damage, expected.damage, rtol=0.01)
 
 
 def test_more_starts_only_help_and_damage_is_what_the_model_shows():

@@ -12,7 +12,7 @@ from seatbelt_tf import datasets
 from seatbelt_tf.attacks import maximum_damage
 from seatbelt_tf.batches import in_batches
 from seatbelt_tf.datasets import sprites
-from seatbelt_tf.defences import lipschitz, mcmc
+from seatbelt_tf.defences import lipschitz
 from seatbelt_tf.evaluation import disentanglement as mig
 from seatbelt_tf.evaluation import distortion, noise, robustness
 from seatbelt_tf.evaluation import downstream as classifiers
@@ -105,7 +105,7 @@ def strongest(
         fired |= _fired(battery, found[objective])
         scaled[objective] = _with_smaller(battery.scorer, ends, found[objective])
     if transferred:
-        plain, apart = mcmc.without_chain(model), {**chosen, "without_chain": True}
+        plain, apart = model.surrogate(), {**chosen, "without_chain": True}
         smooth = {**options, "ancestors": "mean"}
         through = []
         for objective in objectives:
