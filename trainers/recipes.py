@@ -32,8 +32,11 @@ RECIPES = {
 DEFAULT_PRESET = {"sprites": "fast", "folder": "fast"}
 DEFAULT_BETA = {"celeb_a": "20"}
 # Defences with the dataset's usual recipe: see docs/defences.md.
-ROBUST = {"robust_pca": {"beta": "1", "defence": "pca"}}
-# Four times what a single layer had in the trial of greyscale and of colour images.
+ROBUST = {
+    "robust_pca": {"beta": "1", "defence": "pca"},
+    "robust_adversarial": {"beta": "1", "defence": "adversarial"},
+}
+# Of robust_pca: four times what a single layer had in the trial of greyscale and of colour images.
 ROBUST_UNITS = {1: 64, 3: 256}
 PRESETS = (*RECIPES, *ROBUST)
 
@@ -52,8 +55,10 @@ def settings(dataset, preset, channels):
     usual = DEFAULT_PRESET.get(dataset.partition(":")[0], "paper")
     preset = preset or usual
     if preset in ROBUST:
-        units = str(ROBUST_UNITS[channels])
-        return preset, RECIPES[usual], {**ROBUST[preset], "latent_dims": units}
+        own = dict(ROBUST[preset])
+        if preset == "robust_pca":
+            own["latent_dims"] = str(ROBUST_UNITS[channels])
+        return preset, RECIPES[usual], own
     return preset, RECIPES[preset], {"beta": DEFAULT_BETA.get(dataset, "6")}
 
 

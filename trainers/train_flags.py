@@ -42,9 +42,9 @@ def define():
         None,
         list(recipes.PRESETS),
         "paper: appendix G's batch size and learning rate; fast: ours for two cores; robust_pca: "
-        "the dataset's recipe, --beta=1 and --defence=pca with many units (docs/defences.md). "
-        "Default: fast for sprites and folders, paper for the others. Flags "
-        "given beside it take precedence.",
+        "the dataset's recipe, --beta=1 and --defence=pca with many units; robust_adversarial: the "
+        "same with --defence=adversarial and the paper's layers (docs/defences.md). Default: fast "
+        "for sprites and folders, paper for the others. Flags given beside it take precedence.",
     )
     flags.DEFINE_list(
         "latent_dims", None, "Units by layer, bottom first. Default: the paper's, or the preset's."
@@ -53,7 +53,7 @@ def define():
     flags.DEFINE_float(
         "beta",
         None,
-        "Weight of the penalty. Default: 20 for celeb_a, otherwise 6; 1 for robust_pca.",
+        "Weight of the penalty. Default: 20 for celeb_a, otherwise 6; 1 for robust_….",
     )
     flags.DEFINE_enum("penalty", "tc", presets.PENALTIES, "What beta weighs.")
     flags.DEFINE_enum(

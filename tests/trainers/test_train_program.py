@@ -169,14 +169,19 @@ def test_what_no_configuration_has_is_repeated_by_the_command_that_goes_on():
 
 
 @pytest.mark.parametrize(
-    ("options", "dims", "beta"),
-    [("", [64], 1.0), ("--layers=2 --beta=3", [12, 6], 3.0), ("--latent_dims=5", [5], 1.0)],
+    ("preset", "options", "dims", "beta"),
+    [
+        ("pca", "", [64], 1.0),
+        ("pca", "--layers=2 --beta=3", [12, 6], 3.0),
+        ("pca", "--latent_dims=5", [5], 1.0),
+        ("adversarial", "", [48, 24, 12, 6], 1.0),
+    ],
 )
-def test_a_robust_preset_is_a_defence_unless_flags_say_otherwise(options, dims, beta, tmp_path):
-    config = _of_flags("configuration", "--preset=robust_pca", *options.split())
-    assert config["model"]["defences"] == {"pca": {}}
+def test_a_robust_preset_is_a_defence_unless_flags_say_otherwise(preset, options, dims, beta):
+    config = _of_flags("configuration", f"--preset=robust_{preset}", *options.split())
+    assert config["model"]["defences"] == {preset: settings.DEFAULTS[preset]}
     assert (config["model"]["latent_dims"], config["model"]["beta"]) == (dims, beta)
-    assert config["training"]["preset"] == "robust_pca"
+    assert config["training"]["preset"] == f"robust_{preset}"
     assert config["training"]["batch_size"] == 64
 
 
