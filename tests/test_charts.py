@@ -61,10 +61,22 @@ def test_points_and_clouds_of_several_groups_in_one_figure(tmp_path):
     clouds = {"q(z)": (np.zeros((4, 2)), np.arange(4)), "x": (np.eye(3), np.arange(3))}
     chart = charts.points(groups, xlabel="MIG", ylabel="Δ", log=True)
     figure = charts.panels({"points": chart, **charts.clouds(clouds)}, columns=2, title="three")
+    assert figure.get_size_inches().tolist() == [10.8, 7.2]
+    larger = charts.panels({"points": chart}, size=(8, 5))
+    assert larger.get_size_inches().tolist() == [8, 5]
     assert [axes.get_title("left") for axes in figure.axes] == ["points", "q(z)", "x"]
     assert [list(line.get_ydata()) for line in figure.axes[0].lines] == [[5.0], [7.0, 9.0]]
     np.testing.assert_array_equal(figure.axes[2].collections[0].get_offsets(), np.eye(3)[:, [0, 2]])
     assert figures.save(figure, tmp_path / "charts.png").stat().st_size > 10_000
+
+
+def test_a_front_of_one_point_is_seen():
+    groups = {"a": ([0.1], [5.0]), "b": ([0.2], [7.0])}
+    axes = _drawn(charts.points(groups, xlabel="error", ylabel="area", line=[(0.1, 5.0)]))
+    ring = axes.lines[0]
+    assert (list(ring.get_xdata()), list(ring.get_ydata())) == ([0.1], [5.0])
+    assert ring.get_marker() == "o"
+    assert ring.get_markersize() > axes.lines[1].get_markersize()
 
 
 def test_no_charts_are_no_figure():

@@ -9,13 +9,14 @@ from seatbelt_tf.figures import canvas
 _MARKERS = "os^Dv"
 
 
-def panels(charts, *, columns=2, title=None):
+def panels(charts, *, columns=2, title=None, size=(5.4, 3.6)):
     """Several charts in one figure.
 
     Args:
       charts: dict of title to function of a matplotlib Axes, such as those made below.
       columns: charts in a row.
       title: text above the figure, or None.
+      size: width and height of a chart, in inches.
 
     Returns:
       A `Figure`.
@@ -27,7 +28,8 @@ def panels(charts, *, columns=2, title=None):
         raise checks.invalid("charts", "at least one chart", charts)
     columns = min(columns, len(charts))
     rows = -(-len(charts) // columns)
-    figure = canvas.blank((5.4 * columns, 3.6 * rows), layout="constrained")
+    width, height = size
+    figure = canvas.blank((width * columns, height * rows), layout="constrained")
     for index, (name, draw) in enumerate(charts.items()):
         axes = figure.add_subplot(rows, columns, index + 1)
         draw(axes)
@@ -146,7 +148,7 @@ def points(groups, *, xlabel, ylabel, log=False, line=None):
       xlabel: what the positions are.
       ylabel: what the values are, with their unit.
       log: whether the values' axis is logarithmic.
-      line: (position, value)s to join by a line, or None.
+      line: (position, value)s to ring and join by a line, or None.
 
     Returns:
       Function of an Axes.
@@ -155,7 +157,9 @@ def points(groups, *, xlabel, ylabel, log=False, line=None):
 
     def draw(axes):
         if line is not None:
-            axes.plot(*zip(*line, strict=True), color="0.7", lw=1.5, zorder=0)
+            # Rings, for a line of one point would not be seen.
+            ring = {"marker": "o", "ms": 13, "mfc": "none"}
+            axes.plot(*zip(*line, strict=True), color="0.7", lw=1.5, zorder=0, **ring)
         for index, (label, (x, y)) in enumerate(groups.items()):
             marker = _MARKERS[index // len(canvas.COLOURS) % len(_MARKERS)]
             axes.plot(x, y, marker, ms=5, color=canvas.colour(index), label=label)

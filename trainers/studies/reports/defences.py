@@ -327,7 +327,11 @@ def _figures(zoo, findings, settings):
             ylabel=common.AREA,
             line=[means[setting] for setting in best],
         )
-        pictures["front"] = charts.panels({"less is better on both axes; line: the front": drawn})
+        # As high as its legend.
+        pictures["front"] = charts.panels(
+            {"less is better on both axes; ringed: the front": drawn},
+            size=(8.5, max(3.6, 0.8 + 0.19 * len(groups))),
+        )
         attacked, blended = {}, {}
         least = sorted(means, key=lambda setting: means[setting][1])[:CURVES]
         for setting in means:
