@@ -12,6 +12,9 @@ from seatbelt_tf.attacks.problem import Found, Problem
 from seatbelt_tf.attacks.victim import surrogate_of
 from seatbelt_tf.batches import in_batches
 
+# A pair's first attacks are those on every 2^k-th λ, so many of them at least.
+_FEWEST_FIRST_WEIGHTS = 6
+
 
 class AttackResult(NamedTuple):
     """What an attack found; every field is a NumPy array with leading dimension B.
@@ -77,6 +80,12 @@ def attack(
     where Δ is lower there), and the best point seen is returned, so that no result is worse than
     no attack.
 
+    With `pair_ids` the λ path of a pair is searched from coarse to fine: every 2^k-th λ, at least
+    six of them, with all evaluations; those in the middle between two of them from whatever point
+    found for the pair is best under their own λ, with half of the evaluations; the middles that
+    are left with half of those, and so on. At the end, where another λ's result is still better
+    under an attack's own λ, it is minimised once more from there, with as many as the finest had.
+
     Args:
         victim: a `SeatbeltVAE`, a `Victim` or anything else that is `Attackable`.
         images: (B, H, W, C) images x to distort.
@@ -91,14 +100,14 @@ def attack(
             draws of the two ends differ by, which makes hierarchical models look robust. It is
             here only to reproduce and explain published figures.
         bounds: (lower, upper) of the pixels of x + d.
-        max_evaluations: evaluations of Δ and its gradient allowed to each attack and start.
+        max_evaluations: evaluations of Δ and its gradient allowed to each attack and start; to
+            those from another λ's result fewer, see above.
         seed: of the ancestors' draws and the restarts.
         draws: number of draws S for "sample" and "fresh".
         squared_norm: λ‖d‖₂² in place of λ‖d‖₂.
         restarts: further starts from uniformly random distortions; the best result counts.
         pair_ids: (B,) integers, equal for attacks on the same images and targets that differ in λ
-            only: where another's result is better under an attack's own λ, it is minimised again
-            from there (a warm start along the λ path).
+            only, which then start each other (warm starts along the λ path).
         optimizer: "lbfgs", "tfp", "scipy" or "adam": see `minimize_in_box`.
         memory: pairs that the quasi-Newton matrix remembers; None: the objective's own number.
         chunk_size: attacks solved at once, which bounds the memory.
@@ -163,11 +172,8 @@ class Attack:
         self._bounds = bounds
         self._restarts = checks.whole_number("restarts", restarts)
         self._chunk_size = checks.positive_integer("chunk_size", chunk_size)
-        self._options = {
-            "max_evaluations": max_evaluations,
-            "optimizer": optimizer,
-            "memory": memory,
-        }
+        self._max_evaluations = checks.positive_integer("max_evaluations", max_evaluations)
+        self._options = {"optimizer": optimizer, "memory": memory}
         self._fresh_divergence = scoring.FreshDivergence(
             victim, objective, self.problem.layers, seed + 1
         )
@@ -182,6 +188,7 @@ class Attack:
                 seed=seed,
                 squared_norm=squared_norm,
                 chunk_size=chunk_size,
+                max_evaluations=max_evaluations,
                 **self._options,
             )
 
@@ -192,24 +199,37 @@ class Attack:
         )
         if pair_ids is not None and np.shape(pair_ids) != weights.shape:
             raise checks.invalid("pair_ids.shape", weights.shape, np.shape(pair_ids))
+        pair_ids = None if pair_ids is None else np.asarray(pair_ids)
 
-        def solve(rows, starts):
-            return self._solve(*(array[rows] for array in (images, targets, weights, starts)))
+        best = self._before(images, targets, weights, pair_ids)
 
-        everything = np.arange(len(images))
-        best = solve(everything, self._first_starts(images, targets, weights, pair_ids))
+        def solve(rows, starts, limit):
+            chosen = (array[rows] for array in (images, targets, weights, starts))
+            return self._solve(*chosen, max_evaluations=limit)
+
+        def from_neighbours():
+            rows, sources = _better_neighbours(best, pair_ids, weights, self.problem)
+            starts = best.adversarial.copy()
+            starts[rows] = best.adversarial[sources]
+            return rows, starts
+
+        limit = 2 * self._max_evaluations
+        for rows in _levels(pair_ids, weights):
+            limit = max(1, limit // 2)
+            _, starts = from_neighbours()
+            found = solve(rows, starts, limit)
+            for field in Found._fields:
+                getattr(best, field)[rows] = getattr(found, field)
         first_loss = best.loss.copy()
+        everything = np.arange(len(images))
         rng = np.random.default_rng(self._seed)
         for _ in range(self._restarts):
             distortions = rng.uniform(-0.5, 0.5, images.shape).astype(np.float32)
             starts = np.clip(images + distortions, *self._bounds)
-            _keep_better(best, everything, solve(everything, starts))
-        if pair_ids is not None:
-            rows, sources = _better_neighbours(best, np.asarray(pair_ids), weights, self.problem)
-            if len(rows):
-                starts = images.copy()
-                starts[rows] = best.adversarial[sources]
-                _keep_better(best, rows, solve(rows, starts))
+            _keep_better(best, everything, solve(everything, starts, self._max_evaluations))
+        rows, starts = from_neighbours()
+        if len(rows):
+            _keep_better(best, rows, solve(rows, starts, limit))
         return AttackResult(
             distortion=best.adversarial - images,
             fresh_divergence=self._fresh_divergence(best.adversarial, targets),
@@ -217,28 +237,35 @@ class Attack:
             **best._asdict(),
         )
 
-    def _first_starts(self, images, targets, weights, pair_ids):
-        """d = 0, or the surrogate's attack where that has a lower Δ: (B, H, W, C)."""
-        if self._surrogate is None:
-            return images
-        transferred = self._surrogate(images, targets, weights, pair_ids).adversarial
-        at_start, at_transferred = (
-            in_batches(self.problem.losses, starts, images, targets, weights, size=self._chunk_size)
-            for starts in (images, transferred)
-        )
-        is_lower = at_transferred < at_start
-        return np.where(is_lower[:, None, None, None], transferred, images)
+    def _before(self, images, targets, weights, pair_ids):
+        """`Found` before any search: d = 0, or the surrogate's attack where that has a lower Δ."""
+
+        def at(points):
+            arrays = (images, targets, weights, points)
+            return in_batches(self.problem.unsolved, *arrays, size=self._chunk_size)
+
+        best = at(images)
+        if self._surrogate is not None:
+            transferred = self._surrogate(images, targets, weights, pair_ids).adversarial
+            _keep_better(best, np.arange(len(images)), at(transferred))
+        return best
 
     def continued_loss(self, images, targets, weights, adversarial):
         """Δ (B,) after as many evaluations again, from attacked images that were found before."""
         images, targets, weights = _check_arguments(
             self.problem.victim, images, targets, weights, self._bounds
         )
-        return self._solve(images, targets, weights, adversarial).loss
+        arrays = images, targets, weights, adversarial
+        return self._solve(*arrays, max_evaluations=self._max_evaluations).loss
 
-    def _solve(self, *arrays):
+    def _solve(self, *arrays, max_evaluations):
         """`Problem.minimize` of images, targets, weights and starts, chunk by chunk: -> `Found`."""
-        minimize = functools.partial(self.problem.minimize, bounds=self._bounds, **self._options)
+        minimize = functools.partial(
+            self.problem.minimize,
+            bounds=self._bounds,
+            max_evaluations=max_evaluations,
+            **self._options,
+        )
         return in_batches(minimize, *arrays, size=self._chunk_size)
 
     def divergence_and_gradient(self, targets):
@@ -265,11 +292,25 @@ def _keep_better(best, rows, found):
     best.evaluations[rows] += found.evaluations
 
 
+def _levels(pair_ids, weights):
+    """Rows of the attacks to be solved one group after the other, coarse to fine: list of (n,)."""
+    if pair_ids is None:
+        return [np.arange(len(weights))]
+    _, pairs, counts = np.unique(pair_ids, return_inverse=True, return_counts=True)
+    by_weight = np.lexsort((weights, pairs))
+    places = np.empty(len(weights), int)
+    places[by_weight] = np.concatenate([np.arange(count) for count in counts])
+    depth = max(0, int(counts.max() // _FEWEST_FIRST_WEIGHTS).bit_length() - 1)
+    strides = [2**k for k in range(depth, -1, -1)]
+    level = np.argmax([places % stride == 0 for stride in strides], axis=0)
+    return [np.flatnonzero(level == k) for k in range(depth + 1)]
+
+
 def _better_neighbours(best, pair_ids, weights, problem):
-    """Rows whose pair has a better result at another λ, and that result's row."""
+    """Rows whose pair has a better result at another λ, and that result's row; none without pairs."""
     rows, sources = [], []
     cost = problem.cost(best.distortion_norm)
-    for pair in np.unique(pair_ids):
+    for pair in np.unique(pair_ids) if pair_ids is not None else []:
         members = np.flatnonzero(pair_ids == pair)
         losses = weights[members, None] * cost[members] + best.divergence[members]
         losses = np.where(np.isfinite(losses), losses, np.inf)

@@ -42,7 +42,7 @@ def _run(value_and_gradients, initial, lower, upper, max_evaluations, tolerance)
         time = tf.cast(count, dtype)
         first = _MOMENTUM * first + (1 - _MOMENTUM) * gradient
         second = _SQUARED_MOMENTUM * second + (1 - _SQUARED_MOMENTUM) * tf.square(gradient)
-        decay = 0.5 * (1 + tf.cos(math.pi * (time - 1) / max_evaluations))
+        decay = 0.5 * (1 + tf.cos(math.pi * (time - 1) / tf.cast(max_evaluations, dtype)))
         mean = first / (1 - tf.pow(tf.cast(_MOMENTUM, dtype), time))
         scale = tf.sqrt(second / (1 - tf.pow(tf.cast(_SQUARED_MOMENTUM, dtype), time))) + _SMALLEST
         position = tf.clip_by_value(position - decay * step_size * mean / scale, lower, upper)

@@ -51,7 +51,8 @@ def minimize_in_box(
         initial: (B, D) float32 or float64, the starts; clipped to the box.
         lower: (B, D) or broadcastable to it; -inf where there is no bound.
         upper: like `lower`, nowhere below it; equal to it where a coordinate is fixed.
-        max_evaluations: the most evaluations of one item.
+        max_evaluations: the most evaluations of one item; inside a `tf.function` also a scalar
+            int32 tensor.
         memory: number of pairs that the quasi-Newton matrix remembers.
         tolerance: of the projected gradient, see above; 0 asks for an exact zero.
         optimizer: "lbfgs"; "tfp", `tfp.optimizer.lbfgs_minimize` with projection inside a loop over
@@ -69,8 +70,10 @@ def minimize_in_box(
             range, an unknown optimizer.
     """
     checks.one_of("optimizer", optimizer, tuple(OPTIMIZERS))
+    if not tf.is_symbolic_tensor(max_evaluations):
+        max_evaluations = checks.positive_integer("max_evaluations", max_evaluations)
     options = {
-        "max_evaluations": checks.positive_integer("max_evaluations", max_evaluations),
+        "max_evaluations": max_evaluations,
         "memory": checks.positive_integer("memory", memory),
         "tolerance": checks.finite_number("tolerance", tolerance, minimum=0),
     }

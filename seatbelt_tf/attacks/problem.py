@@ -83,11 +83,24 @@ class Problem:
             cost = gaussians.safe_sqrt(cost)
         return weights * cost + self.divergence(images, prepared)
 
-    def losses(self, attacked, images, targets, weights):
-        """Δ of attacked images: arrays of leading dimension B -> (B,) NumPy."""
+    def unsolved(self, images, targets, weights, points):
+        """`Found` at points that nobody searched from: arrays of leading dimension B.
+
+        Status and projected gradient are those of a search without evaluations.
+        """
         prepared = self.compiled(self.prepare)(tf.constant(targets))
-        weights = tf.constant(weights, tf.float32)
-        return self.compiled(self._loss)(attacked, images, weights, prepared).numpy()
+        divergence = self.compiled(self.divergence)(points, prepared).numpy()
+        distances = np.linalg.norm((points - images).reshape(len(images), -1), axis=1)
+        return Found(
+            adversarial=points,
+            loss=(weights * self.cost(distances) + divergence).astype(np.float32),
+            divergence=divergence,
+            unattacked_divergence=self.compiled(self.divergence)(images, prepared).numpy(),
+            distortion_norm=distances,
+            projected_gradient_norm=np.full_like(divergence, np.inf),
+            evaluations=np.zeros(len(images), np.int32),
+            status=np.full(len(images), Status.EVALUATION_LIMIT, np.int32),
+        )
 
     def value_and_gradient(self, images, prepared):
         """The divergence part of Δ (B,) and its gradient (B, H, W, C)."""
@@ -103,7 +116,7 @@ class Problem:
             self._compiled[key] = Compiled(lambda *arguments: function(*arguments, **options))
         return self._compiled[key]
 
-    def minimize(self, images, targets, weights, starts, bounds, **options):
+    def minimize(self, images, targets, weights, starts, bounds, max_evaluations, **options):
         """Solves attacks all at once: arrays of leading dimension B -> `Found`.
 
         Args:
@@ -112,6 +125,7 @@ class Problem:
             weights: (B,) λ.
             starts: (B, H, W, C), where the search begins.
             bounds: (lower, upper) of the pixels.
+            max_evaluations: of each.
             options: of `minimize_in_box`; without a memory the objective's own.
         """
         images, starts = tf.constant(images), tf.constant(starts)
@@ -126,7 +140,7 @@ class Problem:
             options = {}
         else:
             options["bounds"] = bounds
-        found = search(images, prepared, weights, starts, **options)
+        found = search(images, prepared, weights, starts, max_evaluations, **options)
         # A gain within the rounding of the loss is none: d = 0 then.
         gained = found.value < unattacked - _ROUNDING * np.abs(unattacked)
         loss = np.where(gained, found.value, unattacked)
@@ -169,7 +183,7 @@ class Problem:
         step = tf.clip_by_value(images + step, *map(float, bounds)) - images
         return tf.reduce_max(tf.abs(step), axis=[1, 2, 3]).numpy()
 
-    def _search(self, images, prepared, weights, starts, bounds, **options):
+    def _search(self, images, prepared, weights, starts, max_evaluations, bounds, **options):
         def value_and_gradients(positions, items):
             own = tf.nest.map_structure(lambda t: tf.gather(t, items), prepared)
             start = tf.gather(images, items)
@@ -187,6 +201,7 @@ class Problem:
 
         flat = tf.reshape(starts, [-1, starts.shape[1:].num_elements()])
         lower, upper = (tf.fill(tf.shape(flat), float(bound)) for bound in bounds)
+        options["max_evaluations"] = max_evaluations
         # SciPy's route is the reference: Δ itself.
         if power == 1 or options.get("optimizer") == "scipy":
             return minimize_in_box(value_and_gradients, flat, lower, upper, **options)

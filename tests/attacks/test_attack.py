@@ -102,6 +102,25 @@ def test_warm_starts_along_a_path_only_improve():
     assert np.any(warm.loss < plain.loss)
 
 
+def test_a_path_is_searched_from_coarse_to_fine():
+    victim, (images, targets) = victims.Linear(), _pairs(2)
+    images, targets = (np.repeat(a, 24, axis=0) for a in (images, targets))
+    # In no order: what counts is a weight's place in its own pair's path.
+    order = np.random.default_rng(0).permutation(48)
+    weights = np.tile(np.geomspace(1e-3, 1e3, 24), 2)[order]
+    pairs, places = np.repeat([7, 3], 24)[order], np.tile(np.arange(24), 2)[order]
+    problem = images[order], targets[order], weights
+    found = attacks.attack(victim, *problem, pair_ids=pairs, max_evaluations=16)
+    for stride, limit in ((1, 4), (2, 8), (4, 16)):
+        chosen = (places % stride == 0) & ((places % (2 * stride) != 0) | (stride == 4))
+        # Once at the place in the path, and once more where another λ's result was better.
+        assert np.all(found.evaluations[chosen] <= limit + 4)
+        assert np.any(found.evaluations[chosen] > limit // 2)
+    alone = attacks.attack(victim, *problem)
+    path = attacks.attack(victim, *problem, pair_ids=pairs)
+    assert np.all(path.loss <= alone.loss + 1e-3 * alone.unattacked_divergence)
+
+
 class Likely(victims.Linear):
     """The negative ELBO of its images is negative."""
 

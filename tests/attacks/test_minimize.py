@@ -274,6 +274,23 @@ def test_no_item_is_evaluated_more_often_than_allowed(optimizer):
     assert np.all(result.value <= rosenbrock(tf.constant(initial), None)[0])
 
 
+@pytest.mark.parametrize("optimizer", ["lbfgs", "tfp", "adam"])
+def test_the_limit_of_a_traced_function_may_be_a_tensor(optimizer):
+    initial = np.array([[-1.0, 1.0, 0.5], [0.5, 0.0, 0.0]])
+
+    @tf.function
+    def solve(limit):
+        return minimize_in_box(
+            rosenbrock, initial, -2.0, 2.0, max_evaluations=limit, optimizer=optimizer
+        )
+
+    for limit in (30, 60):
+        expected = minimize_in_box(
+            rosenbrock, initial, -2.0, 2.0, max_evaluations=limit, optimizer=optimizer
+        )
+        np.testing.assert_array_equal(solve(tf.constant(limit)).evaluations, expected.evaluations)
+
+
 def test_a_region_that_is_not_finite_only_shortens_the_step():
     def barrier(positions, items):
         del items

@@ -36,4 +36,4 @@ def _link(record):
 
 def _unfinished(record):
     count = record["unfinished_models"]
-    return f"; {count} models unfinished" if count else ""
+    return f"; {count} model{'s' * (count > 1)} unfinished" if count else ""
