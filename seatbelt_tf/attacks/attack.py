@@ -307,7 +307,7 @@ def _levels(pair_ids, weights):
 
 
 def _better_neighbours(best, pair_ids, weights, problem):
-    """Rows whose pair has a better result at another λ, and that result's row; none without pairs."""
+    """Rows whose pair has a better result at another λ, and that result's row: (n,) int each."""
     rows, sources = [], []
     cost = problem.cost(best.distortion_norm)
     for pair in np.unique(pair_ids) if pair_ids is not None else []:
