@@ -134,13 +134,14 @@ def tuning(zoo):
 def trial(zoo, findings):
     """Cells: the chosen settings with every seed, attacked on test pairs; none before tuning.
 
-    First what classifiers are put behind, then the other defences, then what `ADDED` compares;
-    of each of these first what tuning found to have the least area.
+    First the plain VAE, which all are held against, then what else classifiers are put behind, the
+    other defences, and what `ADDED` compares; of each first what tuning found to have least area.
     """
     shown, settings = compared(zoo, findings), chosen(zoo, findings)
 
     def place(setting):
-        return setting not in shown, setting in _ADDED, tuned(zoo, findings, setting)
+        area = tuned(zoo, findings, setting)
+        return setting != NONE, setting not in shown, setting in _ADDED, area
 
     references = tuple(zoo.reference(setting) for setting in settings if setting.is_random)
     return [
