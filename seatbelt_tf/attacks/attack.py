@@ -204,20 +204,13 @@ class Attack:
         best = self._before(images, targets, weights, pair_ids)
 
         def solve(rows, starts, limit):
-            chosen = (array[rows] for array in (images, targets, weights, starts))
+            chosen = images[rows], targets[rows], weights[rows], starts
             return self._solve(*chosen, max_evaluations=limit)
 
-        def from_neighbours():
-            rows, sources = _better_neighbours(best, pair_ids, weights, self.problem)
-            starts = best.adversarial.copy()
-            starts[rows] = best.adversarial[sources]
-            return rows, starts
-
-        limit = 2 * self._max_evaluations
-        for rows in _levels(pair_ids, weights):
-            limit = max(1, limit // 2)
-            _, starts = from_neighbours()
-            found = solve(rows, starts, limit)
+        for depth, rows in enumerate(_levels(pair_ids, weights)):
+            limit = max(1, self._max_evaluations >> depth)
+            sources = _best_of_pair(best, pair_ids, weights, self.problem)
+            found = solve(rows, best.adversarial[sources[rows]], limit)
             for field in Found._fields:
                 getattr(best, field)[rows] = getattr(found, field)
         first_loss = best.loss.copy()
@@ -227,9 +220,10 @@ class Attack:
             distortions = rng.uniform(-0.5, 0.5, images.shape).astype(np.float32)
             starts = np.clip(images + distortions, *self._bounds)
             _keep_better(best, everything, solve(everything, starts, self._max_evaluations))
-        rows, starts = from_neighbours()
+        sources = _best_of_pair(best, pair_ids, weights, self.problem)
+        rows = np.flatnonzero(sources != everything)
         if len(rows):
-            _keep_better(best, rows, solve(rows, starts, limit))
+            _keep_better(best, rows, solve(rows, best.adversarial[sources[rows]], limit))
         return AttackResult(
             distortion=best.adversarial - images,
             fresh_divergence=self._fresh_divergence(best.adversarial, targets),
@@ -306,9 +300,9 @@ def _levels(pair_ids, weights):
     return [np.flatnonzero(level == k) for k in range(depth + 1)]
 
 
-def _better_neighbours(best, pair_ids, weights, problem):
-    """Rows whose pair has a better result at another λ, and that result's row: (n,) int each."""
-    rows, sources = [], []
+def _best_of_pair(best, pair_ids, weights, problem):
+    """The row of the pair's best result under each attack's own λ, or its own: (B,) int."""
+    sources = np.arange(len(weights))
     cost = problem.cost(best.distortion_norm)
     for pair in np.unique(pair_ids) if pair_ids is not None else []:
         members = np.flatnonzero(pair_ids == pair)
@@ -318,9 +312,8 @@ def _better_neighbours(best, pair_ids, weights, problem):
         # Rounding of the loss in float32 is no reason to start again.
         least = best.loss[members] - 1e-5 * np.abs(best.loss[members])
         is_better = losses[np.arange(len(members)), nearest] < least
-        rows += members[is_better].tolist()
-        sources += members[nearest[is_better]].tolist()
-    return np.array(rows, int), np.array(sources, int)
+        sources[members[is_better]] = members[nearest[is_better]]
+    return sources
 
 
 def _check_arguments(victim, images, targets, weights, bounds):

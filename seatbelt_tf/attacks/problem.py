@@ -86,7 +86,8 @@ class Problem:
     def unsolved(self, images, targets, weights, points):
         """`Found` at points that nobody searched from: arrays of leading dimension B.
 
-        Status and projected gradient are those of a search without evaluations.
+        Status and projected gradient are those of a search without evaluations; the unattacked
+        divergence is for a search to compute.
         """
         prepared = self.compiled(self.prepare)(tf.constant(targets))
         divergence = self.compiled(self.divergence)(points, prepared).numpy()
@@ -95,7 +96,7 @@ class Problem:
             adversarial=points,
             loss=(weights * self.cost(distances) + divergence).astype(np.float32),
             divergence=divergence,
-            unattacked_divergence=self.compiled(self.divergence)(images, prepared).numpy(),
+            unattacked_divergence=np.full_like(divergence, np.nan),
             distortion_norm=distances,
             projected_gradient_norm=np.full_like(divergence, np.inf),
             evaluations=np.zeros(len(images), np.int32),
