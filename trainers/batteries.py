@@ -206,6 +206,18 @@ def panel_labels(shares, sizes):
     ]
 
 
+def panel_rows(records):
+    """What `panel` draws: rows of the records, one or more for each pair, smallest first."""
+    by_size = [distortion.strongest_within(records, size) for size in DRAWN_SIZES]
+    sizes = distortion.relative_norms(records)
+    rows = []
+    for found in list(zip(*by_size, strict=True))[:3]:
+        # One that is the strongest for several sizes is drawn once, one without distortion only
+        # where there is no other.
+        rows += [row for row in dict.fromkeys(found) if sizes[row] > 0] or found[:1]
+    return rows
+
+
 def panel(model, images, targets, records, title):
     """The strongest attacks on three pairs that are no larger than `DRAWN_SIZES`: -> `Figure`.
 
@@ -216,9 +228,7 @@ def panel(model, images, targets, records, title):
         records: those of `distortion.strongest_within`, and "adversarial".
         title: what the attacks are.
     """
-    by_size = [distortion.strongest_within(records, size) for size in DRAWN_SIZES]
-    # One that is the strongest for several sizes is drawn once.
-    rows = [row for found in list(zip(*by_size, strict=True))[:3] for row in dict.fromkeys(found)]
+    rows = panel_rows(records)
     chosen = records["pair"][rows]
     images, targets = images[chosen], targets[chosen]
     adversarial = records["adversarial"][rows]

@@ -122,6 +122,7 @@ def _run(run, config, cluster):
 def _prepare(run, config, workers):
     here = machine.describe(config["training"]["xla"], FLAGS.strategy, workers)
     if not FLAGS.resume:
+        _check_readable(config["data"])
         run.create(
             {**config, "command": sys.argv, **provenance.describe(), "machine": here},
             FLAGS.overwrite,
@@ -131,6 +132,14 @@ def _prepare(run, config, workers):
         print("no checkpoint was written yet: starting at step 0")
     for difference in machine.differences(config.get("machine", {}), here):
         print(f"warning: the last bits may differ from an uninterrupted run's: {difference}")
+
+
+def _check_readable(data):
+    """Raises ValueError when images cannot be read, before --overwrite removes a run for them."""
+    from trainers import splits
+
+    for split in ("train", "validation"):
+        splits.first(data, split, 1)
 
 
 def _finish(run, config, model):

@@ -70,6 +70,16 @@ def test_a_check_that_found_no_number_is_written_as_one_that_fired(tmp_path, mon
     assert (written["value"], written["fired"]) == (None, True)
 
 
+def test_a_panel_draws_each_attack_once_and_what_did_nothing_only_alone():
+    records = {
+        "pair": np.repeat([0, 1, 2], 3),
+        "distortion_norm": np.array([0.0, 4.0, 6.0, 0.0, 0.0, 9.0, 2.0, 3.0, 7.0]),
+        "target_distance": np.full(9, 10.0),
+        "closed_share": np.array([0.0, 0.5, 0.9, 0.0, 0.0, 1.0, 0.3, 0.2, 0.8]),
+    }
+    assert batteries.panel_rows(records) == [1, 2, 3, 6, 8]
+
+
 BAD = {
     "": "--run=",
     "--run=nowhere": "no config.json",

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import tfds_files
 from programs import SMALL, SMALLEST, assert_refused, run_program
 
 from seatbelt_tf import runs
@@ -70,6 +71,21 @@ def test_resuming_a_finished_run_draws_it_again_and_keeps_what_was_found_of_it(t
     assert training._is_kept(run)
     run.model_file.write_bytes(run.model_file.read_bytes()[:-100])
     assert not training._is_kept(run)
+
+
+def test_unreadable_images_overwrite_nothing(tmp_path):
+    run = runs.Run(tmp_path / "run")
+    run.create(SMALLEST)
+    run.model_file.write_text("trained")
+    directory = tfds_files.prepare(
+        tmp_path, "cifar10", {"train": tfds_files.random_digits(40), "test": []}
+    )
+    path = directory / "cifar10-train.tfrecord-00001-of-00002"
+    path.write_bytes(path.read_bytes()[:-100])
+    options = "--dataset=cifar10", "--data_dir=.", "--overwrite"
+    result = run_program("train", *SMALL, *options, directory=tmp_path)
+    assert_refused(result, "Expected readable records of cifar10")
+    assert run.model_file.read_text() == "trained"
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the shared CIFAR-10 directory")
