@@ -92,13 +92,14 @@ class Keeper:
 
     def stop(self, reason, status):
         """The `program.StopError` that says what is saved and how to go on."""
-        options = f"--run={self._run.path}", "--resume", *self._arguments
-        go_on = f"To go on: {terminal.command('trainers.train', *options)}"
         if status == program.NOT_FINITE:
             go_on = (
                 "--resume would end the same way; what may help a new run: a smaller "
                 "--learning_rate, no --mixed_precision, a larger --likelihood_scale"
             )
+        else:
+            options = f"--run={self._run.path}", "--resume", *self._arguments
+            go_on = f"To go on: {terminal.command('trainers.train', *options)}"
         saved = "nothing" if self._saved is None else f"step {self._saved:,}"
         return program.StopError(
             f"stopped after step {self.step:,}: {reason}. Saved: {saved}. {go_on}", status
