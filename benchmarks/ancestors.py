@@ -7,12 +7,13 @@ scores every result with the same fresh draws: Δ = λ‖d‖₂ + divergence, a
 the target's reconstruction that was closed. Intervals: 95 %, bootstrap over pairs.
 """
 
-import argparse
+import shlex
+import sys
 import time
 
 import numpy as np
 
-from benchmarks import attack, results
+from benchmarks import attack, command_line, results
 from seatbelt_tf import presets, runs
 from trainers import program
 
@@ -27,13 +28,13 @@ FRESH_DRAWS = 64
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = command_line.parser("ancestors", __doc__)
     parser.add_argument("--run", required=True, help="run directory of a model with L > 1")
-    parser.add_argument("--objective", default="latent_kl", choices=presets.ATTACK_OBJECTIVES)
-    parser.add_argument("--pairs", type=int, default=10)
-    parser.add_argument("--weights", type=int, default=10)
+    # Ratios need what cannot be negative.
+    latent = [name for name in presets.ATTACK_OBJECTIVES if name != "output"]
+    parser.add_argument("--objective", default="latent_kl", choices=latent)
+    parser.add_argument("--pairs", type=command_line.positive, default=10)
+    parser.add_argument("--weights", type=command_line.positive, default=10)
     parser.add_argument("--results", default="results/ancestors.json", help="where to write")
     arguments = parser.parse_args()
     program.import_tensorflow()
@@ -64,7 +65,7 @@ def main():
         for name, values in found.items()
     ]
     settings = {
-        "command": f"python -m benchmarks.ancestors --run={arguments.run}",
+        "command": shlex.join(["python", "-m", "benchmarks.ancestors", *sys.argv[1:]]),
         "objective": arguments.objective,
         "attacks": len(weights),
         "fresh_draws": FRESH_DRAWS,

@@ -9,7 +9,6 @@ includes no import of TensorFlow, but opening and, the first time, decoding. The
 compared with is that of the dataset's model of four layers, on one batch that is there already.
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -23,7 +22,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks import results
+from benchmarks import command_line, results
 from benchmarks.models import compiled_model
 from seatbelt_tf import datasets, figures, presets, runs
 from trainers import program, recipes
@@ -36,7 +35,7 @@ STEPS = 20
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = command_line.parser("datasets", __doc__)
     parser.add_argument("--cifar10", required=True, help="TFDS data directory with cifar10")
     parser.add_argument("--json", default="results/datasets.json", help="where to write")
     parser.add_argument("--one", help="measure this dataset alone and print it")

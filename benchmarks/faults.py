@@ -1,9 +1,8 @@
 """Kills, damages, fills, poisons and lies to the programs, and prints what became of it.
 
-python -m benchmarks.faults --json=results/faults.json [--only=kills,battery,...] [--kills=20]
+python -m benchmarks.faults --json=results/faults.json [--only kills battery …] [--kills=20]
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -18,7 +17,7 @@ import time
 
 import numpy as np
 
-from benchmarks import fault_inputs
+from benchmarks import command_line, fault_inputs
 from benchmarks.fault_children import CONFIG, battery_records, poison, start, weights_hash
 from benchmarks.fault_costs import measure_determinism
 from seatbelt_tf import runs
@@ -185,15 +184,15 @@ EXPERIMENTS = {
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line.parser("faults", __doc__)
     parser.add_argument("--json", type=pathlib.Path)
-    parser.add_argument("--only", default=",".join(EXPERIMENTS))
-    parser.add_argument("--kills", type=int)
+    parser.add_argument("--only", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS))
+    parser.add_argument("--kills", type=command_line.positive)
     arguments = parser.parse_args()
     results = {}
     if arguments.json and arguments.json.exists():
         results = runs.read_json(arguments.json)
-    for name in arguments.only.split(","):
+    for name in arguments.only:
         started = time.monotonic()
         with tempfile.TemporaryDirectory() as directory:
             count = arguments.kills or {"battery": 10}.get(name, 20)

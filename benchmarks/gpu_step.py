@@ -7,8 +7,9 @@ The first command writes a folder with everything that the second needs: the pro
 arguments, and a copy of benchmarks/time_programs.py. The training step is `SeatbeltVAE.train_step`
 as XLA gets it from `tf.function(jit_compile=True)`: all variables of model, optimizer and metrics
 are arguments, the changed ones results. The attack's evaluation is the divergence of a latent
-attack on all layers with its gradient by the images. XLA drops the step's assertions. The expected
-first results are stored too, and the timer refuses to report programs that compute something else.
+attack on all layers with its gradient by the images. XLA drops the step's assertions. What each
+function first returns here is stored too, and the timer refuses to report programs that return
+something else; the variables that the step changes are not compared.
 """
 
 import json
@@ -33,7 +34,10 @@ def parse_arguments():
     parser.add_argument("--layers", type=int, choices=range(1, 6), default=4, help="L (4)")
     parser.add_argument("--channels", type=int, choices=(1, 3), default=1, help="(1)")
     parser.add_argument("--size", type=int, choices=(32, 64, 128, 256), default=64, help="(64)")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.layers > 4 and arguments.channels == 3:
+        parser.error("argument --layers: the paper's sizes for three channels have 4 layers")
+    return arguments
 
 
 def export(function, *arguments):

@@ -6,14 +6,13 @@
 each seed. Runs are kept under runs/precision and reused when the program is started again.
 """
 
-import argparse
 import os
 import pathlib
 
 import numpy as np
 from scipy import stats
 
-from benchmarks import results
+from benchmarks import command_line, results
 from benchmarks.trainings import scores
 from seatbelt_tf import runs
 from trainers import provenance
@@ -24,11 +23,11 @@ MEASURES = ("images_per_second", "log_likelihood", "elbo")
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.precision", description=__doc__.split("\n")[0]
-    )
+    parser = command_line.parser("precision", __doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2), help="(0 1 2)")
-    parser.add_argument("--steps", type=int, default=3600, help="of a training (3600)")
+    parser.add_argument(
+        "--steps", type=command_line.positive, default=3600, help="of a training (3600)"
+    )
     parser.add_argument("--json", metavar="PATH", help="also write the figures there, and a table")
     arguments = parser.parse_args()
     found = [train(p, seed, arguments.steps) for seed in arguments.seeds for p in FLAGS]

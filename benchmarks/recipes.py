@@ -6,12 +6,13 @@ Every cell is a `trainers.train` run in a process of its own, kept under runs/re
 when the program is started again. Writes test log p(x | z) and ELBO.
 """
 
-import argparse
 import os
 import pathlib
 import platform
+import shlex
+import sys
 
-from benchmarks import results
+from benchmarks import command_line, results
 from benchmarks.trainings import scores, scores_file
 from seatbelt_tf import runs
 
@@ -28,7 +29,7 @@ MODELS = {
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = command_line.parser("recipes", __doc__)
     parser.add_argument("--results", default="results/recipes.json", help="where to write")
     parser.add_argument("--recipes", nargs="*", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--models", nargs="*", choices=MODELS, default=list(MODELS))
@@ -47,7 +48,7 @@ def main():
     figures = {
         "images": IMAGES,
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-        "command": "python -m benchmarks.recipes",
+        "command": shlex.join(["python", "-m", "benchmarks.recipes", *sys.argv[1:]]),
         "cells": cells,
     }
     table = _table(cells)

@@ -109,8 +109,8 @@ for name, model in models.items():
     figures.save(panel, PLACE / f"attack-{name}.png")
 
 # %% The comparison. The curve: how far towards the target a distortion of a given size goes. Losses
-# of two models cannot be compared, because they grow with layers, units and β; areas under these
-# curves can. The area above blending is what being adversarial buys the attacker: 0 is robust.
+# of two models cannot be compared, because they change with layers, units and β; areas under these
+# curves can. The area above blending is what being adversarial buys the attacker.
 norms = np.linspace(0, 1, 41)
 drawn = {}
 for name in models:

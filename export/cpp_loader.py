@@ -9,6 +9,7 @@ import sys
 import tempfile
 
 from export.errors import ServingError
+from seatbelt_tf import checks
 
 _NAMES = (
     "OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS "
@@ -109,11 +110,11 @@ def library():
     """The path of TensorFlow's C++ library, found without importing TensorFlow.
 
     Raises:
-        FileNotFoundError: there is none.
+        ValueError: there is none.
     """
     spec = importlib.util.find_spec("tensorflow")
     for place in spec.submodule_search_locations if spec else ():
         path = pathlib.Path(place) / "libtensorflow_cc.so.2"
         if path.is_file():
             return str(path)
-    raise FileNotFoundError("libtensorflow_cc.so.2")
+    raise checks.invalid("tensorflow", "a build with its C++ library", "no libtensorflow_cc.so.2")

@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from seatbelt_tf import checks
+
 
 def in_batches(function, *arrays, size=200):
     """A function of rows applied to `size` of them at a time, which bounds the memory.
@@ -14,7 +16,12 @@ def in_batches(function, *arrays, size=200):
 
     Returns:
         What the function returns, of leading dimension M, NumPy.
+
+    Raises:
+        ValueError: M is 0.
     """
+    if not len(tf.nest.flatten(arrays)[0]):
+        raise checks.invalid("images", "at least one", 0)
     parts = [
         function(*tf.nest.map_structure(lambda array, k=start: array[k : k + size], arrays))
         for start in range(0, len(tf.nest.flatten(arrays)[0]), size)

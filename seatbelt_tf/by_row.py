@@ -42,13 +42,7 @@ def score(model, images, seeds):
     """
     inference = model._infer(images, _noise(model, seeds, model_module.ON_REQUEST))
     likelihood = model.log_likelihood(images, inference.samples)
-    terms = objectives.divergences_by_unit(
-        inference.posteriors,
-        inference.priors,
-        inference.samples,
-        objectives.elbo_estimator(model.kl_estimator),
-    )
-    kl = tf.add_n([tf.reduce_sum(term, axis=-1) for term in terms])
+    kl = objectives.elbo_divergence(inference, model.kl_estimator)
     return Score(likelihood - kl, likelihood, kl)
 
 

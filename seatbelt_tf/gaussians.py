@@ -87,7 +87,8 @@ def wasserstein2(first, second):
 def safe_sqrt(value):
     """√value, with gradient 0 (not infinity, nor NaN further back) where `value` is 0."""
     is_zero = value <= 0
-    return tf.where(is_zero, 0.0, tf.sqrt(tf.where(is_zero, tf.ones_like(value), value)))
+    root = tf.sqrt(tf.where(is_zero, tf.ones_like(value), value))
+    return tf.where(is_zero, tf.zeros_like(value), root)
 
 
 def safe_norm(vectors):

@@ -297,10 +297,11 @@ class SeatbeltVAE(keras.Model):
         """
         latents = [tf.cast(tf.convert_to_tensor(latent), tf.float32) for latent in latents]
         expected = [tf.TensorShape([None, units]) for units in self.latent_dims]
-        if len(latents) != len(expected) or not all(
+        fits = len(latents) == len(expected) and all(
             latent.shape.is_compatible_with(shape)
             for latent, shape in zip(latents, expected, strict=True)
-        ):
+        )
+        if not fits or len({latent.shape[0] for latent in latents} - {None}) > 1:
             raise checks.invalid(
                 "latents.shape",
                 f"one (M, d) tensor a layer, d in {self.latent_dims}",
@@ -339,7 +340,9 @@ class SeatbeltVAE(keras.Model):
         """
         images = pixels.check_images(images, self.image_shape)
         noise = self._noise(tf.shape(images)[0], ON_REQUEST, checks.seed("seed", seed))
-        return self._objective(images, noise, training=False).elbo
+        inference = self._infer(images, noise)
+        likelihood = self.log_likelihood(images, inference.samples)
+        return likelihood - objectives.elbo_divergence(inference, self.kl_estimator)
 
     def posteriors(self, images, noise=None):
         """Posteriors by layer with ancestors at their means or at given draws (for attacks).
@@ -418,9 +421,15 @@ class SeatbeltVAE(keras.Model):
 
         Raises:
             ValueError: before the first step: wrong shape or type, no images, fewer images than
-                a batch, pixels that are not finite or not in [-1, 1].
+                a batch, pixels that are not finite or not in [-1, 1], or batches that `accumulate`
+                does not divide (of a dataset the first is looked at).
         """
         images_a_step = pixels.check_data(x, batch_size, self.image_shape, "x")
+        last = 0 if isinstance(x, tf.data.Dataset) else len(x) % images_a_step
+        parts = checks.positive_integer("accumulate", self.accumulate)
+        if images_a_step % parts or last % parts:
+            sizes = f"{images_a_step}{f', the last {last}' if last else ''}"
+            raise checks.invalid("accumulate", f"a divisor of all batches ({sizes} images)", parts)
         if not self.is_adapted():
             raise checks.invalid("model", "adapt(images) called before fit", "not adapted")
         message = self.small_batch_warning(images_a_step)
@@ -503,8 +512,10 @@ class SeatbeltVAE(keras.Model):
 
     def _update_metrics(self, terms):
         values = _by_name(terms)
+        # All are means over images; the loss is one number a batch.
+        weights = {"loss": tf.shape(terms.elbo)[0]}
         for name, mean in self._means.items():
-            mean.update_state(values[name])
+            mean.update_state(values[name], weights.get(name))
         return {name: mean.result() for name, mean in self._means.items()}
 
     def _objective(self, images, noise, training, shown=None):

@@ -217,9 +217,6 @@ class GaussianHead(keras.layers.Layer):
 
     def __init__(self, units, initial_stddev, seed, **kwargs):
         super().__init__(**{**kwargs, "dtype": "float32"})
-        self.units = units
-        self.initial_stddev = initial_stddev
-        self.seed = seed
         bias = raw_stddev(initial_stddev)
         initializer = keras.initializers.GlorotNormal(seed=seed)
         self.mean = keras.layers.Dense(units, kernel_initializer=initializer, dtype="float32")
@@ -236,11 +233,3 @@ class GaussianHead(keras.layers.Layer):
 
     def call(self, features):
         return Gaussian(self.mean(features), positive_stddev(self.raw_stddev(features)))
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "initial_stddev": self.initial_stddev,
-            "seed": self.seed,
-        }

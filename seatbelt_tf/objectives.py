@@ -87,6 +87,17 @@ def elbo_estimator(kl_estimator):
     return "mixed" if kl_estimator == "analytic" else kl_estimator
 
 
+def elbo_divergence(inference, kl_estimator):
+    """What the reported ELBO takes off the log-likelihood: an `Inference` -> (M,) nats."""
+    terms = divergences_by_unit(
+        inference.posteriors,
+        inference.priors,
+        inference.samples,
+        elbo_estimator(kl_estimator),
+    )
+    return tf.add_n([tf.reduce_sum(term, axis=-1) for term in terms])
+
+
 def free_bits(divergence, minimum):
     """Σ_j max(minimum, mean over the batch of KL_j) (Kingma et al. 2016): (M, d) -> (), nats.
 

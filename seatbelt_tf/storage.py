@@ -74,12 +74,11 @@ def write_json(path, value):
     write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def read_json(path, max_bytes=MAX_JSON_BYTES):
+def read_json(path):
     """Reads JSON strictly.
 
     Args:
         path: the file.
-        max_bytes: size above which the file is not read.
 
     Returns:
         What the file holds.
@@ -90,8 +89,8 @@ def read_json(path, max_bytes=MAX_JSON_BYTES):
         OSError: the file cannot be read.
     """
     path = pathlib.Path(path)
-    if path.stat().st_size > max_bytes:
-        raise ValueError(f"{path.name} is larger than {max_bytes:,} bytes")
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise ValueError(f"{path.name} is larger than {MAX_JSON_BYTES:,} bytes")
     try:
         return json.loads(
             path.read_text(encoding="utf-8"),

@@ -70,6 +70,8 @@ def _check_group(group, dtypes):
             if item.name != "/optimizer":
                 _check_group(item, dtypes)
             continue
+        if not isinstance(item, h5py.Dataset):
+            raise ValueError(f"{item.name} is no array")
         if item.external or item.is_virtual or item.chunks is not None:
             raise ValueError(f"{item.name} is not stored as it is")
         if item.dtype not in dtypes:

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -55,6 +56,23 @@ def _run(section, **names):
     for block in _blocks("python", section):
         exec(block, names)
     return names
+
+
+def test_an_encoder_from_outside_is_attacked_like_a_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    keras.utils.set_random_seed(0)
+    pixels = keras.Input((32, 32, 1))
+    flat = keras.layers.Flatten()(pixels)
+    encoder = keras.Model(pixels, (keras.layers.Dense(2)(flat), keras.layers.Dense(2)(flat)))
+    decoder = keras.Sequential([keras.layers.Dense(1024), keras.layers.Reshape((32, 32, 1))])
+    images, targets = _images(2), _images(2, seed=1)
+    given = {"encoder": encoder, "decoder": decoder, "images": images, "targets": targets}
+    found = _run("An encoder", **given)
+    assert found["area"].shape == found["damage"].damage.shape == (2,)
+    assert len(list(tmp_path.glob("batteries/latent_kl-*/part-*.npz"))) == 1
+    said = capsys.readouterr().out
+    assert "24 attacks" in said
+    assert "not_converged" in said
 
 
 def test_an_objective_from_outside_is_attacked_with():

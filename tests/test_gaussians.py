@@ -100,6 +100,8 @@ def test_safe_sqrt_has_gradient_zero_at_zero_also_behind_a_square():
         root = gaussians.safe_sqrt(tf.square(value))
     np.testing.assert_allclose(root, [0, 4])
     np.testing.assert_allclose(tape.gradient(root, value), [0, 1])
+    doubled = tf.function(gaussians.safe_sqrt)(tf.constant([0.0, 4.0], tf.float64))
+    np.testing.assert_array_equal(doubled, [0.0, 2.0])
 
 
 def test_wasserstein2_of_equal_gaussians_has_gradient_zero(pair):

@@ -157,6 +157,9 @@ def test_evaluate_repeats_itself_and_reports_the_elbo_without_penalty():
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     assert first["loss"] == pytest.approx(-first["elbo"], rel=1e-6)
+    # Images count alike, also those of a smaller last batch.
+    uneven = model.evaluate(images[:10], batch_size=4, verbose=0, return_dict=True)
+    assert uneven["loss"] == pytest.approx(-uneven["elbo"], rel=1e-6)
     penalised = _model(beta=10.0, free_bits=0.0)
     penalised.set_weights(model.get_weights())
     result = penalised.evaluate(images, batch_size=8, verbose=0, return_dict=True)
@@ -292,6 +295,15 @@ def test_fewer_images_than_a_batch_are_refused(untouched):
         untouched.fit(_images(16), None, 32)
 
 
+def test_batches_that_cannot_be_split_are_refused():
+    model = _model()
+    model.accumulate = 4
+    for size, count in ((6, 12), (8, 10)):
+        with pytest.raises(ValueError, match="a divisor of all batches"):
+            model.fit(_images(count), batch_size=size)
+    model.fit(_images(12), batch_size=8, verbose=0)
+
+
 def test_datasets_of_something_else_are_refused(untouched):
     with pytest.raises(ValueError, match="a dataset of images"):
         untouched.fit(tf.data.Dataset.from_tensors({"image": _images()}))
@@ -341,7 +353,8 @@ def test_a_step_that_is_not_finite_changes_nothing_and_names_the_terms(kind):
 
 
 def test_wrong_latents_are_refused(untouched):
-    for latents in ([np.zeros((2, 4))], [np.zeros((2, 3)), np.zeros((2, 4))]):
+    rows = [np.zeros((2, 4)), np.zeros((3, 3))]
+    for latents in ([np.zeros((2, 4))], [np.zeros((2, 3)), np.zeros((2, 4))], rows):
         with pytest.raises(ValueError, match="latents"):
             untouched.decode(latents)
     with pytest.raises(ValueError, match="count"):

@@ -51,4 +51,3 @@ def test_gaussian_heads_start_at_the_given_deviation():
     mean, stddev = head(np.random.default_rng(0).normal(size=(4, 7)).astype(np.float32))
     np.testing.assert_allclose(stddev, np.full((4, 3), 0.1), rtol=1e-5)
     assert np.std(mean) > 0.1
-    assert networks.GaussianHead.from_config(head.get_config()).get_config() == head.get_config()

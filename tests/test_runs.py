@@ -155,6 +155,7 @@ HOSTILE = {
     "link out": _edited(lambda file: _link(file, h5py.ExternalLink("/etc/passwd", "/x"))),
     "link": _edited(lambda file: _link(file, h5py.SoftLink("/encoder/layers/conv2d/vars/1"))),
     "circle": _edited(lambda file: file.__setitem__("encoder/again", file["encoder"])),
+    "no array": _edited(lambda file: file.__setitem__("encoder/type", np.dtype("f4"))),
     "truncated": lambda data: data[: len(data) // 2],
     "no HDF5": lambda data: b"\x80\x04",
 }

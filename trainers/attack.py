@@ -39,26 +39,34 @@ def main():
     run = battery_flags.chosen_run("draws")
     config = run.config()
     layers = _layers(len(config["model"]["latent_dims"]))
+    ancestors = FLAGS.ancestors or battery_flags.usual_ancestors(config)
+    options = {
+        "layers": layers,
+        "ancestors": ancestors,
+        # What draws nothing is the same attack whatever --draws says.
+        "draws": FLAGS["draws"].default if ancestors == "mean" else FLAGS.draws,
+        "max_evaluations": FLAGS.max_evaluations,
+        "restarts": checks.whole_number("restarts", FLAGS.restarts),
+        "seed": FLAGS.seed,
+    }
+    battery_flags.check_data(config)
 
     terminal.say(f"loading {run.path}")
-    program.import_tensorflow()
+    program.import_tensorflow(exact=True)
     from trainers import batteries
 
     # Networks may be trained in bfloat16; an attacker computes in float32.
     model = run.load_model(dtype="float32")
     ends = batteries.pairs(config, FLAGS.data_dir, FLAGS.pairs, FLAGS.seed)
+    # All of them first: what is refused is refused before any work.
+    opened = [
+        batteries.open_battery(
+            run, config, model, ends, FLAGS.weights, {"objective": objective, **options}
+        )
+        for objective in dict.fromkeys(FLAGS.objective)
+    ]
     fired = False
-    for objective in dict.fromkeys(FLAGS.objective):
-        options = {
-            "objective": objective,
-            "layers": layers,
-            "ancestors": FLAGS.ancestors or battery_flags.usual_ancestors(config),
-            "draws": FLAGS.draws,
-            "max_evaluations": FLAGS.max_evaluations,
-            "restarts": FLAGS.restarts,
-            "seed": FLAGS.seed,
-        }
-        attacks = batteries.open_battery(run, config, model, ends, FLAGS.weights, options)
+    for attacks in opened:
         blending = batteries.blending_shares(attacks)
         records, diagnoses = batteries.solve(attacks, blending)
         _print(batteries.write(attacks, records, diagnoses, blending), diagnoses)
@@ -66,7 +74,8 @@ def main():
         print(f"  {attacks.path}: records.csv, summary.json, {drawn}")
         fired |= any(diagnosis.fired for diagnosis in diagnoses)
     print("what the numbers and checks mean: docs/reading-a-report.md")
-    terminal.suggest(terminal.command("trainers.evaluate", f"--run={run.path}"))
+    again = common_flags.data_dir_again()
+    terminal.suggest(terminal.command("trainers.evaluate", f"--run={run.path}", *again))
     if fired and FLAGS.strict:
         raise SystemExit(program.FIRED)
 

@@ -153,7 +153,9 @@ def draw(attacks, records, blending):
 def loss_curves(records):
     """Δ against λ: dict of label to records -> `Figure`."""
     curves = {label: np.nanmean(_by_weight(r, "loss"), axis=0) for label, r in records.items()}
-    return figures.weight_curves(_weights(records), curves)
+    # An output attack's may be negative everywhere.
+    log = any(np.any(curve > 0) for curve in curves.values())
+    return figures.weight_curves(_weights(records), curves, log=log)
 
 
 def closed_share_curves(records):

@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from seatbelt_tf import checks, presets
+from seatbelt_tf import checks, datasets, presets
 from trainers import common_flags
 
 FLAGS = flags.FLAGS
@@ -35,6 +35,17 @@ def usual_ancestors(config):
         config: a run's configuration.
     """
     return "sample" if "mcmc" in (config["model"].get("defences") or {}) else "mean"
+
+
+def check_data(config):
+    """The data part of a run's configuration, read from --data_dir where that is given: a dict.
+
+    Raises:
+        ValueError: the dataset is not there.
+    """
+    data = {**config["data"], "data_dir": FLAGS.data_dir or config["data"]["data_dir"]}
+    datasets.check(data["name"], data["data_dir"], max_unreadable=data.get("max_unreadable", 0))
+    return data
 
 
 def chosen_run(*counts):

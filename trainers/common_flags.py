@@ -1,6 +1,7 @@
 """Flags that several programs have: one name, one meaning, and one place that says so."""
 
 import difflib
+import os
 import pathlib
 
 from absl import flags
@@ -29,7 +30,24 @@ def define_data_dir(default="as TFDS has it"):
     Args:
         default: what is taken without it, in words.
     """
-    flags.DEFINE_string("data_dir", None, f"TFDS data directory. Default: {default}.")
+    define_directory("data_dir", f"TFDS data directory. Default: {default}.")
+
+
+def define_directory(name, text):
+    """Defines a directory, in which ~ is the home directory, in the program that calls this."""
+    flags.DEFINE(_Directory(), name, None, text, serializer=flags.ArgumentSerializer())
+
+
+class _Directory(flags.ArgumentParser):
+    """No shell replaces a ~ that follows a =."""
+
+    def parse(self, argument):
+        return os.path.expanduser(argument)
+
+
+def data_dir_again():
+    """--data_dir as it was given, for the next command: list of a flag, or of nothing."""
+    return [] if FLAGS.data_dir is None else [f"--data_dir={FLAGS.data_dir}"]
 
 
 def find_run(name):
@@ -45,7 +63,8 @@ def find_run(name):
     expected = "a directory made by trainers.train or its name in runs/, --run=NAME"
     given = pathlib.Path(name or "")
     places = (given, RUNS / given) if name else ()
-    for path in places:
+    # A directory of images may have the run's name.
+    for path in sorted(places, key=lambda path: not (path / "config.json").exists()):
         if path.is_dir():
             return runs.Run(path)
     known = {

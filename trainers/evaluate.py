@@ -5,7 +5,7 @@ import time
 
 from absl import flags
 
-from seatbelt_tf import configuration, datasets, presets
+from seatbelt_tf import configuration, presets
 from trainers import battery_flags, common_flags, machine, program, provenance, terminal
 
 DESCRIPTION = """
@@ -38,11 +38,10 @@ def main():
     started = time.monotonic()
     run = battery_flags.chosen_run("images", "attacked")
     config = run.config()
-    data = {**config["data"], "data_dir": FLAGS.data_dir or config["data"]["data_dir"]}
-    datasets.check(data["name"], data["data_dir"], max_unreadable=data.get("max_unreadable", 0))
+    data = battery_flags.check_data(config)
 
     terminal.say(f"loading {run.path}")
-    program.import_tensorflow()
+    program.import_tensorflow(exact=True)
     from trainers import splits
     from trainers.evaluation import output, parts, sections
 
@@ -62,7 +61,10 @@ def main():
     gap = parts.mutual_information_gap(subject, images)
     if gap is not None:
         told.append(sections.mutual_information_gap(gap))
-    classified = parts.classifiers(subject, FLAGS.attacked, FLAGS.max_evaluations, FLAGS.seed)
+    ancestors = battery_flags.usual_ancestors(config)
+    classified = parts.classifiers(
+        subject, FLAGS.attacked, FLAGS.max_evaluations, FLAGS.seed, ancestors
+    )
     if classified is not None:
         told.append(sections.downstream(classified))
     headline = sections.headline(found, blending)

@@ -12,8 +12,8 @@ import threading
 
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 _STOPPED = (
-    b"stopped at once; what was finished is stored: the same command goes on from there "
-    b"(trainers.train with --resume)\n"
+    b"stopped at once; finished files are whole: the same command goes on from what is stored "
+    b"(trainers.train with --resume; prepare and export begin anew)\n"
 )
 
 

@@ -1,5 +1,6 @@
 """Prepares a dataset that its user brings: `python -m trainers.prepare --help`."""
 
+import errno
 import os
 import sys
 
@@ -25,7 +26,7 @@ MANUAL = ("chairs", "faces3d")
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("dataset", None, f"One of {', '.join(MANUAL)}.")
-flags.DEFINE_string("manual_dir", None, "Directory that holds the files.")
+common_flags.define_directory("manual_dir", "Directory that holds the files.")
 common_flags.define_data_dir()
 
 
@@ -34,7 +35,7 @@ def main():
     checks.one_of("dataset", FLAGS.dataset, MANUAL)
     if FLAGS.manual_dir is None:
         raise checks.invalid("manual_dir", "--manual_dir=DIR, which holds the files", None)
-    manual_dir = os.path.abspath(os.path.expanduser(FLAGS.manual_dir))
+    manual_dir = os.path.abspath(FLAGS.manual_dir)
     if not os.path.isdir(manual_dir):
         raise checks.invalid("manual_dir", "an existing directory", repr(FLAGS.manual_dir))
     if datasets.info(FLAGS.dataset, FLAGS.data_dir).fingerprint is not None:
@@ -56,6 +57,8 @@ def main():
             download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
         )
     except (OSError, AssertionError) as error:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            raise
         raise ValueError(f"{FLAGS.dataset} cannot be prepared: {error}") from error
     splits = datasets.info(FLAGS.dataset, FLAGS.data_dir).splits
     print(
@@ -67,7 +70,7 @@ def main():
 
 
 def _suggest():
-    place = [] if FLAGS.data_dir is None else [f"--data_dir={FLAGS.data_dir}"]
+    place = common_flags.data_dir_again()
     terminal.suggest(terminal.command("trainers.train", f"--dataset={FLAGS.dataset}", *place))
 
 

@@ -13,7 +13,7 @@ from absl import flags
 from trainers import interruption, terminal
 
 FLAGS = flags.FLAGS
-SOME_FAILED, BAD_INPUT, FIRED, NOT_FINITE, CANNOT_WRITE, WORKER_LOST = range(1, 7)
+SOME_FAILED, BAD_INPUT, FIRED, NOT_FINITE, CANNOT_WRITE, WORKER_LOST, NO_MEMORY = range(1, 8)
 STATUSES = {
     0: "done",
     SOME_FAILED: "some models failed",
@@ -22,9 +22,10 @@ STATUSES = {
     NOT_FINITE: "numbers not finite",
     CANNOT_WRITE: "a file cannot be written (disk full)",
     WORKER_LOST: "another worker was lost",
+    NO_MEMORY: "not enough memory",
     **{interruption.status(number): name for number, name in interruption.NAMES.items()},
 }
-_OF_ALL = (0, BAD_INPUT, CANNOT_WRITE, *map(interruption.status, interruption.NAMES))
+_OF_ALL = (0, BAD_INPUT, CANNOT_WRITE, NO_MEMORY, *map(interruption.status, interruption.NAMES))
 
 
 class StopError(Exception):
@@ -44,8 +45,8 @@ def start(main, description, statuses=()):
     """Parses the command line and runs a program.
 
     Everything that can go wrong ends in one line on standard error and an exit status: 2 for bad
-    flags and ValueErrors from the package, 5 for files that cannot be written, 130 and 143 after
-    Ctrl-C and SIGTERM, and what a `StopError` says.
+    flags and ValueErrors from the package, 5 for files that cannot be written, 7 where memory does
+    not suffice, 130 and 143 after Ctrl-C and SIGTERM, and what a `StopError` says.
 
     Args:
         main: function without arguments.
@@ -75,6 +76,15 @@ def start(main, description, statuses=()):
         fail(program, re.sub("could not convert .*?:", "expected a number, received", text))
     except (flags.Error, ValueError) as error:
         fail(program, error)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        fail(program, f"not enough memory: {str(error)[:200]}", NO_MEMORY)
+
+
+def is_out_of_memory(error):
+    """Whether Python or TensorFlow, which may not be loaded, asked for memory that is not there."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
 
 
 def told(command):
@@ -84,19 +94,23 @@ def told(command):
     return shlex.join(["python", "-m", f"{path.parent.name}.{path.stem}", *arguments])
 
 
-def import_tensorflow(deterministic=False):
+def import_tensorflow(deterministic=False, exact=False):
     """Imports TensorFlow without the lines that its C++ part prints while it loads and later.
 
     SEATBELT_VERBOSE=1, or TF_CPP_MIN_LOG_LEVEL at 0 or 1, shows them.
 
     Args:
         deterministic: whether operations must give the same bits every time (op determinism).
+        exact: whether products of float32 are float32's also on GPUs, which otherwise round them
+            to TensorFloat-32: what is attacked, measured and proven is the model in float32.
     """
     with contextlib.nullcontext() if _is_verbose() else _standard_error_hidden():
         import tensorflow as tf
 
         if deterministic:
             tf.config.experimental.enable_op_determinism()
+        if exact:
+            tf.config.experimental.enable_tensor_float_32_execution(False)
         tf.config.list_physical_devices()
 
 

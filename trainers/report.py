@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from seatbelt_tf import attacks, evaluation, figures, runs
-from trainers import batteries, events, splits, terminal, training
+from trainers import batteries, battery_flags, events, splits, terminal, training
 from trainers.evaluation.output import number
 
 TEST_IMAGES = 4000
@@ -24,13 +24,14 @@ def write(run, config, model):
         model: the trained `SeatbeltVAE`.
     """
     test = splits.batches(config["data"], "test", batch_size=splits.BATCH)
-    batches = TEST_IMAGES // splits.BATCH
+    held = splits.info(config["data"]).splits["test"]
+    batches = -(-min(TEST_IMAGES, held) // splits.BATCH)
     progress = terminal.Progress(batches, 0, "batches", "test", terminal.PAUSE)
     scores = training.validate(model, test.take(batches), progress.update)
     runs.write_json(run.evaluation / "test.json", scores)
     told = ", ".join(f"{name.replace('_', ' ')} {number(value)}" for name, value in scores.items())
     print(f"test, nats an image: {told}")
-    count = min(256, splits.info(config["data"]).splits["test"])
+    count = min(256, held)
     images = next(iter(splits.batches(config["data"], "test", batch_size=count, shuffle=True)))
     drawn = {
         "reconstructions": lambda: figures.reconstructions(
@@ -46,7 +47,9 @@ def write(run, config, model):
     }
     pairs = min(ATTACKED_PAIRS, len(images) // 2)
     if pairs:
-        drawn["latent_attack"] = functools.partial(_latent_attack, model, images[: 2 * pairs])
+        ancestors = battery_flags.usual_ancestors(config)
+        ends = images[: 2 * pairs]
+        drawn["latent_attack"] = functools.partial(_latent_attack, model, ends, ancestors)
     paths = [
         figures.save(draw(), run.figures / f"{name}.png")
         for name, draw in terminal.shown(drawn.items(), "figure", None)
@@ -64,14 +67,19 @@ def _traversals(model, images):
     return figures.traversals(decoded, labels=names, values=values, title=TRAVERSED)
 
 
-def _latent_attack(model, images):
+def _latent_attack(model, images, ancestors):
     """The paper's figure 1: (2P, H, W, C) test images, the second half the targets."""
     images, targets = np.split(images.numpy(), 2)
     terminal.say(f"attacking {len(images)} test images")
     pair = np.repeat(np.arange(len(images)), len(ATTACK_WEIGHTS))
     ends = images[pair], targets[pair]
     result = attacks.attack(
-        model, *ends, np.tile(ATTACK_WEIGHTS, len(images)), max_evaluations=200, pair_ids=pair
+        model,
+        *ends,
+        np.tile(ATTACK_WEIGHTS, len(images)),
+        ancestors=ancestors,
+        max_evaluations=200,
+        pair_ids=pair,
     )
     records = {
         "pair": pair,

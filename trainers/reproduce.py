@@ -38,7 +38,6 @@ FLAGS = flags.FLAGS
 flags.DEFINE_list("experiment", None, "Names, or all; --list shows them.")
 flags.DEFINE_bool("list", False, "Name the experiments and stop.")
 flags.DEFINE_list("dataset", None, "One or more, in place of the experiment's own.")
-flags.DEFINE_alias("datasets", "dataset")
 flags.DEFINE_enum("scale", "cpu", ["smoke", "cpu", "paper"], "Size of models and attacks.")
 common_flags.define_data_dir()
 flags.DEFINE_string("store", "runs/studies", "Where models and measures are kept.")
@@ -90,6 +89,13 @@ def main():
         checks.finite_number("ray_cpus", FLAGS.ray_cpus, above=0)
         checks.finite_number("ray_gpus", FLAGS.ray_gpus, minimum=0)
         ray_executor.check(FLAGS.ray_address)
+    for name in ("ray_address", "ray_cpus", "ray_gpus"):
+        if FLAGS[name].present and FLAGS.executor != "ray":
+            raise checks.invalid(name, "--executor=ray beside it", FLAGS[name].value)
+    data_dir = FLAGS.data_dir
+    if FLAGS.executor == "ray" and data_dir is not None:
+        # Workers have another working directory.
+        data_dir = os.path.abspath(data_dir)
     scale = scales.SCALES[FLAGS.scale]
     studies = []
     for name in names:
@@ -101,7 +107,7 @@ def main():
                 continue
             if not FLAGS.finished:
                 datasets.check(dataset, FLAGS.data_dir)
-            models = Zoo(scale, dataset, FLAGS.data_dir)
+            models = Zoo(scale, dataset, data_dir)
             studies.append(_Study(name, experiment, models, experiment.cells(models)))
     failed = []
     written = _reproduce([study for study in studies if study.experiment.then is None], failed)
@@ -118,7 +124,9 @@ def main():
     if failed:
         raise program.StopError("; ".join(failed), program.SOME_FAILED)
     if FLAGS.dry_run:
-        terminal.suggest(_command(*(word for word in sys.argv[1:] if "dry_run" not in word)))
+        own = {"--dry_run", "-dry_run"}
+        words = (word for word in sys.argv[1:] if word.split("=")[0] not in own)
+        terminal.suggest(_command(*words))
         return
     if not written:
         raise checks.invalid("store", f"finished work of {', '.join(names)}", FLAGS.store)
@@ -262,12 +270,13 @@ def _workers():
     if FLAGS.workers is None:
         return len(os.sched_getaffinity(0)) if FLAGS.executor == "processes" else 1
     if FLAGS.executor not in (None, "processes"):
-        raise checks.invalid("workers", "--executor=processes beside it", FLAGS.executor)
+        received = f"--executor={FLAGS.executor}"
+        raise checks.invalid("workers", "--executor=processes beside it", received)
     return checks.positive_integer("workers", FLAGS.workers)
 
 
 def _findings(wanted):
-    program.import_tensorflow()
+    program.import_tensorflow(exact=True)
     from trainers.studies import study
 
     return study.Findings(FLAGS.store, cells.merged(wanted), FLAGS.published)

@@ -116,7 +116,8 @@ def _run(run, config, cluster):
     if is_chief:
         _finish(run, config, model)
         print(f"{run.path}: done in {terminal.duration(time.monotonic() - started)}")
-        terminal.suggest(terminal.command("trainers.evaluate", f"--run={run.path}"))
+        again = common_flags.data_dir_again() if FLAGS.resume else []
+        terminal.suggest(terminal.command("trainers.evaluate", f"--run={run.path}", *again))
 
 
 def _prepare(run, config, workers):
@@ -138,7 +139,7 @@ def _check_readable(data):
     """Raises ValueError when images cannot be read, before --overwrite removes a run for them."""
     from trainers import splits
 
-    for split in ("train", "validation"):
+    for split in ("train", "validation", *(["test"] if FLAGS.report else [])):
         splits.first(data, split, 1)
 
 

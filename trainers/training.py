@@ -95,6 +95,9 @@ def train(
     except FloatingPointError as error:
         raise keeper.stop(str(error), program.NOT_FINITE) from error
     except tf.errors.OpError as error:
+        if program.is_out_of_memory(error):
+            reason = "not enough memory: a smaller --batch_size, or --accumulate=K, needs less"
+            raise keeper.stop(reason, program.NO_MEMORY) from error
         if cluster is None:
             raise
         raise keeper.stop(distribution.lost(cluster, error), program.WORKER_LOST) from error

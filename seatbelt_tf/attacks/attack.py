@@ -32,7 +32,8 @@ class AttackResult(NamedTuple):
         evaluations: (B,) int32 evaluations of Δ used, all starts together; a surrogate's Δ does
             not count.
         status: (B,) int32 `Status` of the start that won.
-        first_loss: (B,) Δ after the first start: how much the others gained.
+        first_loss: (B,) Δ after the attack's own first start, d = 0 or another λ's result: how
+            much random restarts and the last exchange between λ gained.
     """
 
     adversarial: np.ndarray
@@ -148,7 +149,10 @@ def check_any_finite(statuses):
 
 
 class Attack:
-    """An attack set up once and traced once, for several batteries on one victim: see `attack`."""
+    """An attack set up once and traced once, for several batteries on one victim: see `attack`.
+
+    A victim's `surrogate()` is made once, here: weights that change later change the victim alone.
+    """
 
     def __init__(
         self,
@@ -200,7 +204,16 @@ class Attack:
         if pair_ids is not None and np.shape(pair_ids) != weights.shape:
             raise checks.invalid("pair_ids.shape", weights.shape, np.shape(pair_ids))
         pair_ids = None if pair_ids is None else np.asarray(pair_ids)
+        best, first_loss = self._search(images, targets, weights, pair_ids)
+        return AttackResult(
+            distortion=best.adversarial - images,
+            fresh_divergence=self._fresh_divergence(best.adversarial, targets),
+            first_loss=first_loss,
+            **best._asdict(),
+        )
 
+    def _search(self, images, targets, weights, pair_ids):
+        """The best of all starts as `Found`, and Δ after the first."""
         best = self._before(images, targets, weights, pair_ids)
 
         def solve(rows, starts, limit):
@@ -224,12 +237,7 @@ class Attack:
         rows = np.flatnonzero(sources != everything)
         if len(rows):
             _keep_better(best, rows, solve(rows, best.adversarial[sources[rows]], limit))
-        return AttackResult(
-            distortion=best.adversarial - images,
-            fresh_divergence=self._fresh_divergence(best.adversarial, targets),
-            first_loss=first_loss,
-            **best._asdict(),
-        )
+        return best, first_loss
 
     def _before(self, images, targets, weights, pair_ids):
         """`Found` before any search: d = 0, or the surrogate's attack where that has a lower Δ."""
@@ -240,8 +248,8 @@ class Attack:
 
         best = at(images)
         if self._surrogate is not None:
-            transferred = self._surrogate(images, targets, weights, pair_ids).adversarial
-            _keep_better(best, np.arange(len(images)), at(transferred))
+            transferred, _ = self._surrogate._search(images, targets, weights, pair_ids)
+            _keep_better(best, np.arange(len(images)), at(transferred.adversarial))
         return best
 
     def continued_loss(self, images, targets, weights, adversarial):

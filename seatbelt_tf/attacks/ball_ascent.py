@@ -99,7 +99,7 @@ def _search(function, bounds, steps):
         def value_and_gradient(distortion):
             with tf.GradientTape() as tape:
                 tape.watch(distortion)
-                value = function(images + distortion, items)
+                value = tf.cast(function(images + distortion, items), tf.float32)
             return value, tape.gradient(value, distortion, unconnected_gradients="zero")
 
         def better(value, distortion, best, highest):
@@ -124,7 +124,8 @@ def _search(function, bounds, steps):
             step,
             (0, start, tf.zeros_like(images), nothing),
         )
-        best, highest = better(function(images + last, items), last, best, highest)
+        value = tf.cast(function(images + last, items), tf.float32)
+        best, highest = better(value, last, best, highest)
         return best, tf.where(highest > -np.inf, highest, np.nan)
 
     return search

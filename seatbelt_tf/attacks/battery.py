@@ -111,8 +111,7 @@ class Battery:
         gap = np.linalg.norm((targets - images).reshape(len(ids), -1), axis=1)
         fields = {"pair": ids, "weight": weights, "target_distance": gap}
         fields |= result._asdict() | score._asdict()
-        with runs.replacing(path) as temporary:
-            np.savez_compressed(temporary, **fields)
+        tensors.save(path, fields, compressed=True)
 
     def records(self):
         """All finished attacks: dict of field name to array, ordered by pair and weight.
@@ -143,7 +142,7 @@ class Battery:
         return [
             *found,
             diagnostics.not_converged(loss, again["continued_loss"], unattacked),
-            diagnostics.first_order_gain(loss, again["first_order_loss"], unattacked),
+            diagnostics.first_order_attack_better(loss, again["first_order_loss"], unattacked),
         ]
 
     def _checked_again(self, records, shown):
@@ -156,8 +155,7 @@ class Battery:
             rows = np.sort(rng.choice(count, -(-count // CHECKED_EVERY), replace=False))
             computations = self._computed_again({n: values[rows] for n, values in records.items()})
             losses = {name: compute() for name, compute in shown(computations.items())}
-            with runs.replacing(path) as temporary:
-                np.savez_compressed(temporary, rows=rows, **losses)
+            tensors.save(path, {"rows": rows, **losses}, compressed=True)
         return tensors.load(path)
 
     def _computed_again(self, records):

@@ -19,16 +19,6 @@ def minimize(value_and_gradients, initial, lower, upper, max_evaluations, memory
     curvature: `memory` is not used.
     """
     del memory
-
-    def run(initial, lower, upper):
-        return _run(value_and_gradients, initial, lower, upper, max_evaluations, tolerance)
-
-    if tf.executing_eagerly():
-        run = tf.function(run, autograph=False)
-    return run(initial, lower, upper)
-
-
-def _run(value_and_gradients, initial, lower, upper, max_evaluations, tolerance):
     dtype = initial.dtype
     rows = tf.range(tf.shape(initial)[0])
     width = upper - lower

@@ -17,7 +17,7 @@ _RUNNING = -1
 _PADDING = -2
 # A value is taken to be known to this many units in its last place.
 _VALUE_ROUNDING = 10.0
-# Evaluations without progress after which the pairs are forgotten, and after which an item ends.
+# Evaluations without progress at which a step forgets the pairs; after twice as many an item ends.
 _PATIENCE = 30
 _NORM_PROGRESS = 0.9
 
@@ -27,7 +27,6 @@ class _Problem(NamedTuple):
     max_evaluations: int
     memory: int
     tolerance: float
-    batch_multiple: int
 
 
 class _Items(NamedTuple):
@@ -53,21 +52,9 @@ class _Items(NamedTuple):
     curvature: curvature.Curvature
 
 
-def minimize(
-    value_and_gradients, initial, lower, upper, max_evaluations, memory, tolerance, batch_multiple
-):
+def minimize(value_and_gradients, initial, lower, upper, max_evaluations, memory, tolerance):
     """`minimize_in_box` with the projected limited-memory BFGS; arguments checked there."""
-    problem = _Problem(value_and_gradients, max_evaluations, memory, tolerance, batch_multiple)
-
-    def run(initial, lower, upper):
-        return _run(problem, initial, lower, upper)
-
-    if tf.executing_eagerly():
-        run = tf.function(run, autograph=False)
-    return run(initial, lower, upper)
-
-
-def _run(problem, initial, lower, upper):
+    problem = _Problem(value_and_gradients, max_evaluations, memory, tolerance)
     items = _start(problem, initial, lower, upper)
     batch, dtype = tf.shape(initial)[0], initial.dtype
     result = BoxResult(
@@ -165,9 +152,7 @@ def _evaluate(problem, positions, items):
     """Values (n,) float64 and gradients (n, D) of the rows that run; others get any."""
     running = items.status == _RUNNING
     rows = tf.cast(tf.where(running)[:, 0], tf.int32)
-    count, multiple = tf.size(rows), problem.batch_multiple
-    padded = tf.maximum(2, (count + multiple - 1) // multiple * multiple)
-    rows = tf.concat([rows, tf.repeat(rows[:1], padded - count)], 0)
+    rows = tf.concat([rows, tf.repeat(rows[:1], tf.maximum(2 - tf.size(rows), 0))], 0)
     trials = tf.ensure_shape(tf.gather(positions, rows), [None, positions.shape[1]])
     values, gradients = problem.value_and_gradients(trials, tf.gather(items.item, rows))
     back = tf.maximum(tf.cumsum(tf.cast(running, tf.int32)) - 1, 0)

@@ -31,16 +31,6 @@ def minimize(value_and_gradients, initial, lower, upper, max_evaluations, memory
     out. All items run in lockstep and are counted alike. Known to be the weaker route: a cut
     coordinate has no gradient, and the curvature mixes cut and free ones.
     """
-
-    def run(initial, lower, upper):
-        return _run(value_and_gradients, initial, lower, upper, max_evaluations, memory, tolerance)
-
-    if tf.executing_eagerly():
-        run = tf.function(run, autograph=False)
-    return run(initial, lower, upper)
-
-
-def _run(value_and_gradients, initial, lower, upper, max_evaluations, memory, tolerance):
     batch = tf.shape(initial)[0]
     rows = tf.range(batch)
 

@@ -58,7 +58,7 @@ def not_finite(result):
     )
 
 
-def not_monotone(result, weights, pair_ids):
+def not_monotone_in_weight(result, weights, pair_ids):
     """Share of neighbours on a λ path at which the minimal Δ falls as λ grows (it cannot)."""
     falls = []
     for pair in np.unique(pair_ids):
@@ -74,7 +74,10 @@ def not_monotone(result, weights, pair_ids):
 
 
 def restart_gain(result):
-    """Share of attacks that restarts and warm starts lowered noticeably from the start at d = 0."""
+    """Share of attacks that further starts, random or from other λ, lowered noticeably.
+
+    Held against what the first start of each found, see `AttackResult.first_loss`.
+    """
     return _diagnosis(
         "restart_gain",
         _share_lower(result.loss, result.first_loss, result.unattacked_divergence),
@@ -170,7 +173,7 @@ def _share_lower(other_loss, loss, unattacked):
 
 
 def not_converged(loss, continued_loss, unattacked):
-    """Share of attacks whose Δ falls when they are given as many evaluations again.
+    """Share of attacks whose Δ falls when they are given all of `max_evaluations` again.
 
     The minimiser's status is no measure: in float32 few attacks reach a projected gradient of 0,
     and at small λ they go on lowering a Δ of which next to nothing is left.
@@ -188,8 +191,8 @@ def not_converged(loss, continued_loss, unattacked):
     )
 
 
-def first_order_gain(loss, other_loss, unattacked):
-    """Share of attacks that projected Adam, given as many evaluations, solved better.
+def first_order_attack_better(loss, other_loss, unattacked):
+    """Share of attacks that projected Adam, given all of `max_evaluations`, solved better.
 
     Args:
         loss: (b,) Δ of the attacks checked.
@@ -218,7 +221,7 @@ def diagnose(result, weights, pair_ids):
     weights, pair_ids = np.asarray(weights), np.asarray(pair_ids)
     return [
         not_finite(result),
-        not_monotone(result, weights, pair_ids),
+        not_monotone_in_weight(result, weights, pair_ids),
         restart_gain(result),
         fresh_draws(result),
     ]

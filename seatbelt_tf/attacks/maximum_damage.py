@@ -82,7 +82,7 @@ def maximum_damage(
     checks.one_of("ancestors", ancestors, ("mean", "sample"))
     images = pixels.check_within(images, victim.image_shape, bounds)
     seed = checks.seed("seed", seed)
-    noise = None if ancestors == "mean" else scoring.draw(victim, draws, seed + 1)
+    noise = None if ancestors == "mean" else scoring.draw(victim, draws, seed + 1, scoring.ATTACKS)
     end, measure = _measures(victim, damage, noise)
     size = checks.positive_integer("chunk_size", chunk_size)
     ends = in_batches(Compiled(end), images, size=size)

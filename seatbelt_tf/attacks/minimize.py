@@ -24,7 +24,6 @@ def minimize_in_box(
     tolerance=1e-8,
     *,
     optimizer="lbfgs",
-    batch_multiple=1,
 ):
     """Minimises B functions at once, each over its own box: min f_b(x), lower_b <= x <= upper_b.
 
@@ -40,14 +39,14 @@ def minimize_in_box(
     that the value cannot be lowered any more, and look at `projected_gradient_norm`.
 
     Called in eager mode it is traced and run as one TensorFlow graph, anew at every call; to keep
-    the graph, call it inside your own `tf.function`.
+    the graph, call it inside your own `tf.function`. SciPy's runs in eager mode only.
 
     Args:
         value_and_gradients: a function of positions (b, D), of the dtype of `initial`, and items
             (b,) int32, which of the B problems each row is, that returns values (b,) and gradients
             (b, D). It is made of TensorFlow operations, deterministic, and treats every row on its
-            own. b is at least 2: a single item is evaluated twice over, for a batch of one takes
-            other kernels with other rounding.
+            own. With "lbfgs" b is at least 2: a single item is evaluated twice over, for a batch of
+            one takes other kernels with other rounding.
         initial: (B, D) float32 or float64, the starts; clipped to the box.
         lower: (B, D) or broadcastable to it; -inf where there is no bound.
         upper: like `lower`, nowhere below it; equal to it where a coordinate is fixed.
@@ -58,16 +57,14 @@ def minimize_in_box(
         optimizer: "lbfgs"; "tfp", `tfp.optimizer.lbfgs_minimize` with projection inside a loop over
             active sets; "scipy", `scipy.optimize.minimize` (L-BFGS-B), one item at a time; or
             "adam", projected Adam, a first-order method to check the others against.
-        batch_multiple: b is rounded up to a multiple of this by repeating rows, for functions that
-            are compiled for every b anew, such as those under XLA; only with "lbfgs".
 
     Returns:
         A `BoxResult`.
 
     Raises:
         ValueError: shapes that do not fit, NaN bounds or lower > upper (seen in eager mode only), a
-            dtype that is not float32 or float64, a limit, memory, tolerance or multiple out of
-            range, an unknown optimizer.
+            dtype that is not float32 or float64, a limit, memory or tolerance out of range, an
+            unknown optimizer.
     """
     checks.one_of("optimizer", optimizer, tuple(OPTIMIZERS))
     if not tf.is_symbolic_tensor(max_evaluations):
@@ -77,11 +74,6 @@ def minimize_in_box(
         "memory": checks.positive_integer("memory", memory),
         "tolerance": checks.finite_number("tolerance", tolerance, minimum=0),
     }
-    batch_multiple = checks.positive_integer("batch_multiple", batch_multiple)
-    if optimizer == "lbfgs":
-        options["batch_multiple"] = batch_multiple
-    elif batch_multiple > 1:
-        raise checks.invalid("batch_multiple", f'1 with optimizer="{optimizer}"', batch_multiple)
     if not callable(value_and_gradients):
         raise checks.invalid("value_and_gradients", "a function", repr(value_and_gradients))
     initial = _positions(initial)
@@ -90,7 +82,13 @@ def minimize_in_box(
     if tf.executing_eagerly() and not np.all(lower.numpy() <= upper.numpy()):
         crossed = int(np.sum(lower.numpy() > upper.numpy()))
         raise checks.invalid("lower", "nowhere above upper", f"{crossed} coordinates above it")
-    return OPTIMIZERS[optimizer](value_and_gradients, initial, lower, upper, **options)
+
+    def run(initial, lower, upper):
+        return OPTIMIZERS[optimizer](value_and_gradients, initial, lower, upper, **options)
+
+    if tf.executing_eagerly() and optimizer != "scipy":
+        run = tf.function(run, autograph=False)
+    return run(initial, lower, upper)
 
 
 def _positions(initial):

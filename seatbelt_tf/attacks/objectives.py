@@ -31,9 +31,10 @@ class Objective:
     indices of the attacked layers.
 
     Attributes:
-        power: Δ to this power is what is minimised, which has the same minima: a distance's
-            curvature grows without bound where it vanishes, its square's flattens the way there,
-            and the power between them is best (docs/decisions.md).
+        power: Δ to this power is what is minimised, which has the same minima where the divergence
+            is never negative; with another it must be 1. A distance's curvature grows without bound
+            where it vanishes, its square's flattens the way there, and the power between them is
+            best (docs/decisions.md).
         memory: pairs that the quasi-Newton matrix remembers.
         has_layers: whether it attacks the layers that it is given, and not the whole model.
     """

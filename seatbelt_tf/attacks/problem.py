@@ -57,7 +57,9 @@ class Problem:
                 "layers", f"'all', since {objective} attacks the whole model", repr(layers)
             )
         checks.one_of("ancestors", ancestors, ANCESTORS)
-        self._noise = None if ancestors == "mean" else scoring.draw(victim, draws, seed)
+        self._noise = None
+        if ancestors != "mean":
+            self._noise = scoring.draw(victim, draws, seed, scoring.ATTACKS)
         self._redrawn = tf.random.Generator.from_seed(seed) if ancestors == "fresh" else None
         self._compiled = {}
 
@@ -78,9 +80,8 @@ class Problem:
 
     def _loss(self, images, start, weights, prepared):
         distortion = tf.reshape(images - start, [tf.shape(images)[0], -1])
-        cost = tf.reduce_sum(tf.square(distortion), axis=1)
-        if not self.squared_norm:
-            cost = gaussians.safe_sqrt(cost)
+        squared = tf.reduce_sum(tf.square(distortion), axis=1)
+        cost = squared if self.squared_norm else gaussians.safe_sqrt(squared)
         return weights * cost + self.divergence(images, prepared)
 
     def unsolved(self, images, targets, weights, points):

@@ -12,6 +12,8 @@ from seatbelt_tf.attacks.victim import latents
 from seatbelt_tf.batches import in_batches
 
 SCORED_AT_ONCE = 64
+# What draws are for.
+SCORES, ATTACKS = range(2)
 
 
 class Score(NamedTuple):
@@ -112,8 +114,14 @@ def closed_share(target_loss, floor, ceiling):
     return np.divide(ceiling - target_loss, gap, out=np.full_like(gap, np.nan), where=gap > 0)
 
 
-def draw(victim, draws, seed):
+def draw(victim, draws, seed, purpose=SCORES):
     """Standard normal draws by layer for all images alike: a tuple of (draws, d_i).
+
+    Args:
+        victim: see `Attackable`.
+        draws: how many.
+        seed: of the draws.
+        purpose: SCORES or ATTACKS; what attacks are fitted to is never what they are scored with.
 
     Raises:
         ValueError: `draws` or `seed` out of range.
@@ -121,7 +129,7 @@ def draw(victim, draws, seed):
     draws = checks.positive_integer("draws", draws)
     # Not `checks.seed`: callers add a little to theirs, which may be the largest.
     seed = checks.whole_number("seed", seed)
-    keys = tf.random.experimental.stateless_split([seed, 0], len(victim.latent_dims))
+    keys = tf.random.experimental.stateless_split([seed, purpose], len(victim.latent_dims))
     return tuple(
         tf.random.stateless_normal([draws, units], key)
         for units, key in zip(victim.latent_dims, tf.unstack(keys), strict=True)

@@ -76,7 +76,7 @@ class Victim:
         encoder: callable, a `keras.Model` say: (M, H, W, C) images in [-1, 1] to a tuple that
             begins with mean and log-variance of q(z | x), (M, d) each.
         decoder: callable, (M, d) latents to the mean of p(x | z), (M, H, W, C), in the images'
-            own range; only output attacks and the score of reconstructions need it.
+            own range; latent attacks alone do without, their scores do not.
         likelihood_scale: standard deviation of p(x | z), in the images' own units.
         image_shape: (H, W, C); by default the encoder's `input_shape`.
 
@@ -128,10 +128,14 @@ class Victim:
         return (Gaussian(*(tf.repeat(part[:, None], draws, axis=1) for part in posterior)),)
 
     def decode(self, latents):
-        """Mean images of a tuple of one (M, d): -> (M, H, W, C). ValueError without a decoder."""
+        """Mean images of a tuple of one (M, d): -> (M, H, W, C) float32.
+
+        Raises:
+            ValueError: the victim has no decoder.
+        """
         if self._decoder is None:
             raise checks.invalid("decoder", "one, which this objective or score needs", None)
-        return self._decoder(latents[0])
+        return tf.cast(self._decoder(latents[0]), tf.float32)
 
     def log_likelihood(self, images, latents):
         """log p(x | z): (M, H, W, C) and a tuple of one (M, d) -> (M,), nats.

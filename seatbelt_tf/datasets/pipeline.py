@@ -70,6 +70,7 @@ def load(
     start_step = checks.whole_number("start_step", start_step)
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
         raise checks.invalid("seed", "an integer", repr(seed))
+    seed = int(seed)
     check(name, data_dir, max_unreadable=max_unreadable)
     image_size = supported_size(source, image_size)
     info = source.info(data_dir)

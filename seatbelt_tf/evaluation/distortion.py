@@ -7,7 +7,7 @@ area does not depend on λ's scale, the number of latents or β, so that it comp
 
 Mixing the target in, x + r (x_t − x), needs no attack at all: the blending curve. For an exact
 linear autoencoder its share is 1 − (1 − r)², its area 2/3. The attack's area minus the blending's
-is what being adversarial buys: 0 is robust.
+is what being adversarial buys.
 """
 
 import numpy as np

@@ -73,7 +73,7 @@ class Downstream(NamedTuple):
         return table
 
 
-def latent_attack(model, images, targets, max_evaluations=150):
+def latent_attack(model, images, targets, max_evaluations=150, ancestors="mean"):
     """The paper's attack on downstream tasks: latent_kl on all layers with λ = 1.
 
     Args:
@@ -81,13 +81,14 @@ def latent_attack(model, images, targets, max_evaluations=150):
         images: (A, H, W, C).
         targets: (A, H, W, C).
         max_evaluations: see `attacks.attack`.
+        ancestors: likewise.
 
     Returns:
         (A, H, W, C) attacked images.
     """
     weights = np.ones(len(images))
     return attacks.attack(
-        model, images, targets, weights, max_evaluations=max_evaluations
+        model, images, targets, weights, ancestors=ancestors, max_evaluations=max_evaluations
     ).adversarial
 
 

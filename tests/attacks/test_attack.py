@@ -266,7 +266,9 @@ def test_a_weaker_attack_than_a_first_order_one_is_flagged():
     for evaluations, expected in ((400, False), (1, True)):
         ours = attacks.attack(victim, images, targets, np.full(4, 1.0), max_evaluations=evaluations)
         assert (
-            diagnostics.first_order_gain(ours.loss, adam.loss, adam.unattacked_divergence).fired
+            diagnostics.first_order_attack_better(
+                ours.loss, adam.loss, adam.unattacked_divergence
+            ).fired
             == expected
         )
 
@@ -439,5 +441,7 @@ def test_the_largest_seed_is_as_good_as_any():
 
 def test_scoring_draws_are_those_of_the_seed():
     one, same, other = (scoring.draw(victims.Linear(), 4, seed)[0] for seed in (0, 0, 1))
+    attackers = scoring.draw(victims.Linear(), 4, 0, scoring.ATTACKS)[0]
+    assert not np.any(np.isclose(one, attackers))
     np.testing.assert_array_equal(one, same)
     assert np.any(one != other)

@@ -1,5 +1,6 @@
 """The untargeted attack against closed forms, planted faults and bad input."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -25,6 +26,20 @@ def test_damage_of_a_linear_model_is_the_radius_times_its_largest_singular_value
     latent = attacks.maximum_damage(victim, _images(), radius, "latent_kl", ancestors=ancestors)
     largest = np.linalg.svd(victim.encoder)[1][0]
     np.testing.assert_allclose(latent.damage, (radius * largest / 0.5) ** 2 / 2, rtol=1e-3)
+
+
+def test_a_decoder_in_half_precision_is_measured_in_single():
+    keras.utils.set_random_seed(0)
+    pixels = keras.Input(SHAPE)
+    flat = keras.layers.Flatten()(pixels)
+    encoder = keras.Model(pixels, (keras.layers.Dense(2)(flat), keras.layers.Dense(2)(flat)))
+    layers = [keras.layers.Dense(16, dtype="mixed_bfloat16"), keras.layers.Reshape(SHAPE)]
+    layers[1] = keras.layers.Reshape(SHAPE, dtype="mixed_bfloat16")
+    decoder = keras.Sequential(layers)
+    victim = attacks.Victim(encoder=encoder, decoder=decoder, likelihood_scale=0.1)
+    found = attacks.maximum_damage(victim, _images(2), 0.5, steps=3, starts=1)
+    assert found.damage.dtype == np.float32
+    assert np.all(found.damage > 0)
 
 
 def test_the_box_binds():

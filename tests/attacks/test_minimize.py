@@ -313,7 +313,7 @@ def test_it_runs_inside_a_tf_function_with_an_unknown_batch(dtype):
 
     @tf.function(input_signature=[tf.TensorSpec([None, 7], dtype)])
     def solve(initial):
-        return minimize_in_box(function, initial, -1.0, 0.3, batch_multiple=4)
+        return minimize_in_box(function, initial, -1.0, 0.3)
 
     for batch in (1, 5):
         result = solve(np.zeros((batch, 7), dtype))
@@ -337,8 +337,6 @@ def test_it_runs_inside_a_tf_function_with_an_unknown_batch(dtype):
         ("tolerance", {"tolerance": -1e-9}),
         ("tolerance", {"tolerance": np.nan}),
         ("optimizer", {"optimizer": "lbfsg"}),
-        ("batch_multiple", {"batch_multiple": 0}),
-        ("batch_multiple", {"batch_multiple": 2, "optimizer": "scipy"}),
         ("value_and_gradients", {"value_and_gradients": 3}),
     ],
 )

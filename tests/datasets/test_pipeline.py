@@ -69,6 +69,14 @@ def test_the_remainder_is_dropped_on_request():
     assert kept.element_spec.shape == (None, 64, 64, 1)
 
 
+def test_numpys_integers_are_seeds():
+    first, second = (
+        next(datasets.load("sprites", batch_size=3, seed=seed, image_size=32).as_numpy_iterator())
+        for seed in (np.int64(3), 3)
+    )
+    np.testing.assert_array_equal(first, second)
+
+
 def test_only_the_train_split_is_shuffled_unless_asked():
     def first(split, seed, **options):
         return next(iter(datasets.load("sprites", split, batch_size=8, seed=seed, **options)))

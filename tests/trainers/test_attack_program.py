@@ -88,8 +88,23 @@ BAD = {
     "--run=run --layers=middle": "layers",
     "--run=run --layers=0,9": "numbers from 0",
     "--run=run --seed=-1": "seed",
+    "--run=run --restarts=-1": "restarts",
+    "--run=run --data_dir=nowhere": "an existing directory",
     "--run=run --objective=latent_k": "did you mean 'latent_kl'",
 }
+
+
+def test_all_objectives_are_asked_before_any_is_attacked(trained):
+    arguments = "--run=run --objective=latent_w2,output --layers=top --pairs=1 --weights=1"
+    result = run_program("attack", *arguments.split(), directory=trained.directory)
+    assert_refused(result, "attacks the whole model")
+    assert not list((trained.directory / "run" / "attacks").glob("latent_w2*/part*"))
+
+
+def test_an_attack_whose_loss_is_negative_is_drawn_too():
+    records = {"weight": np.array([1.0, 2.0]), "loss": np.array([-3.0, -2.0])}
+    (axes,) = batteries.loss_curves({"output": records}).axes
+    assert axes.get_yscale() == "linear"
 
 
 @pytest.mark.parametrize("arguments", BAD)

@@ -83,6 +83,21 @@ def test_numbers_are_written_with_four_digits(row, text):
     assert str(row) == text
 
 
+def test_clean_quality_is_of_as_many_images_as_asked(run, monkeypatch):
+    data = {"name": "sprites", "data_dir": None, "image_size": 32}
+    asked = []
+    monkeypatch.setattr(
+        parts.training, "validate", lambda _, test, __: asked.extend(map(len, test)) or {}
+    )
+    monkeypatch.setattr(parts.kept, "once", lambda *arguments: arguments[-1]())
+    model = SeatbeltVAE((32, 32, 1), (1,))
+    subject = parts.Subject(run, data, model)
+    parts.clean(subject, 250)
+    assert asked == [200, 50]
+    # One unit has no gap to a second.
+    assert parts.mutual_information_gap(subject, 10) is None
+
+
 def test_what_is_proven_is_told_of_lipschitz_models_alone(run):
     data = {"name": "sprites", "data_dir": None, "image_size": 64}
     model = SeatbeltVAE((64, 64, 1), (4,), defences={"lipschitz": {"bound": 1.5}})

@@ -6,10 +6,11 @@ import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 from programs import PROGRAMS, ROOT, flags_of
 
 from seatbelt_tf import runs
-from trainers import common_flags
+from trainers import common_flags, program
 
 # What is worked on, how much is done, the seed, places; whatever only one program has lies between.
 ORDER = (
@@ -96,6 +97,33 @@ def place(tmp_path, monkeypatch):
 def test_a_run_is_found_by_directory_or_by_name(given, found, place):
     assert str(common_flags.find_run(given).path) == found
     assert common_flags.find_run(str(place / found)).path == place / found
+
+
+def test_a_run_is_found_beside_a_directory_of_its_name(place):
+    (place / "sprites").mkdir()
+    assert str(common_flags.find_run("sprites").path) == "runs/sprites"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (MemoryError(), 7),
+        (tf.errors.ResourceExhaustedError(None, None, "OOM"), 7),
+        (OSError("full"), 5),
+        (ValueError("bad"), 2),
+    ],
+)
+def test_what_goes_wrong_is_one_line_and_a_status(error, status, monkeypatch, capsys):
+    def main():
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["trainers/none.py"])
+    monkeypatch.setattr(program.interruption, "watch", lambda: None)
+    monkeypatch.setattr(program, "FLAGS", lambda arguments: arguments)
+    with pytest.raises(SystemExit) as stopped:
+        program.start(main, "")
+    assert stopped.value.code == status
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

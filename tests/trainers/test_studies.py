@@ -15,7 +15,17 @@ from programs import ROOT, assert_refused, run_program
 from seatbelt_tf import datasets, runs
 from seatbelt_tf.evaluation import downstream
 from trainers import kept, splits
-from trainers.studies import cells, experiments, measures, reports, scales, study, tables
+from trainers.studies import (
+    cells,
+    executor,
+    experiments,
+    measures,
+    overview,
+    reports,
+    scales,
+    study,
+    tables,
+)
 from trainers.studies import defences as trial
 from trainers.studies.reports import claims, defences, sweeps
 from trainers.studies.zoo import Zoo
@@ -227,7 +237,31 @@ def test_tables_are_written_as_csv_and_markdown(tmp_path):
     head, rule, *body = (tmp_path / "table.md").read_text(encoding="utf-8").splitlines()
     assert (head, rule) == ("| model | log p(x\\|z) |", "|---|---|")
     assert body == ["| a\\|b | 1.0 |", "| c | 6.0 |"]
-    assert json.loads((tmp_path / "record.json").read_text()) == {"command": "x"}
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert record == {"command": "x", "files": ["table.csv", "table.md"]}
+    # What a later report has no more goes, what is somebody else's stays.
+    (tmp_path / "notes.md").write_text("mine")
+    study.write(study.Report({"other": rows}, {}), tmp_path, {"command": "x"})
+    names = {"other.csv", "other.md", "notes.md", "record.json"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_what_nobody_trains_is_trained_first(tmp_path):
+    waiting = [cells.Cell(ZOO.single(beta), ()) for beta in (1.0, 6.0)]
+    first, second = waiting
+    with runs.claim(cells.run_of(tmp_path, first.model).model_file):
+        assert executor._next(tmp_path, waiting) == second
+        assert executor._next(tmp_path, waiting) == first
+
+
+def test_records_of_experiments_that_are_no_more_are_left_out(tmp_path):
+    for name in ("figure3", "figure0"):
+        record = {"experiment": name, "dataset": "x", "paper": "", "ours": "1", "seconds": 0}
+        runs.write_json(tmp_path / name / "record.json", {**record, "unfinished_models": 0})
+    overview.write(tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert "figure3" in text
+    assert "figure0" not in text
 
 
 def test_an_experiment_runs_once_and_is_found_again(tmp_path):
@@ -390,7 +424,7 @@ def test_claims_are_judged_by_where_their_interval_lies(tmp_path):
     ]
     zoo = Zoo(scales.SCALES["smoke"], "sprites", None)
     found = study.Findings(tmp_path, [])
-    assert "held: by Δ" in claims.report(zoo, found).ours
+    assert "by area above blending: not measured" in claims.report(zoo, found).ours
     # By Δ the Seatbelt-VAE is three times as hard as the VAE, by area it is easier.
     for seed in zoo.scale.seeds:
         vae, single, _, _, seatbelt = zoo.members(seed)
@@ -427,7 +461,7 @@ def test_classifiers_are_trained_for_as_long_as_the_scale_says(monkeypatch):
 BAD = {
     "unknown experiment": (("--experiment=figure7",), "did you mean"),
     "no experiment": ((), "--list"),
-    "unknown dataset": (("--experiment=figure3", "--datasets=sprite"), "Did you mean 'sprites'"),
+    "unknown dataset": (("--experiment=figure3", "--dataset=sprite"), "Did you mean 'sprites'"),
     "no classes": (("--experiment=table1", "--dataset=sprites"), "made of: svhn_cropped, cifar10"),
     "no points": (("--experiment=figureA7", "--dataset=cifar10"), "made of: swiss_roll"),
     "points": (("--experiment=figure3", "--dataset=swiss_roll"), "made of: images"),
@@ -437,6 +471,7 @@ BAD = {
         ("--experiment=figure3", "--executor=ray", "--workers=2"),
         "--executor=processes",
     ),
+    "Ray's without it": (("--experiment=figure3", "--ray_cpus=2"), "--executor=ray"),
     "nothing finished": (("--experiment=figure3", "--finished"), "finished work of figure3"),
 }
 

@@ -160,7 +160,7 @@ def test_what_is_proven_and_what_breaks_it_is_reported_by_tolerance(tmp_path):
     at_one = "share certified at ‖d‖ = 1 (samples, probability 0.9)"
     assert (first[at_one], second[at_one]) == ("0 [0, 0.842]", "0.500 [0, 1.00]")
     # One of each seed's attacks, and both pairs' of the batteries.
-    assert first["attacks that broke it"] == 3 * len(SEEDS)
+    assert first["pairs and attacks that broke it"] == 3 * len(SEEDS)
     assert first["images whose samples broke theirs"] == f"{2 * len(SEEDS)} of {3 * len(SEEDS)}"
     (added,) = tables["added"]
     assert (added["with"], added["without"]) == ("TC", "none")

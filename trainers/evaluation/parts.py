@@ -7,6 +7,7 @@ or other settings are never taken for it.
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from seatbelt_tf import presets, runs
 from seatbelt_tf.batches import in_batches
@@ -45,10 +46,10 @@ def clean(subject, count):
     fields = ["elbo", "log_likelihood", *(f"kl_layer_{i}" for i in layers), "total_correlation"]
 
     def compute():
-        test = splits.batches(subject.data, "test", batch_size=splits.BATCH)
-        batches = -(-count // splits.BATCH)
-        progress = terminal.Progress(batches, 0, "batches", "clean quality", terminal.PAUSE)
-        return training.validate(subject.model, test.take(batches), progress.update)
+        images, _ = splits.first(subject.data, "test", count)
+        test = tf.data.Dataset.from_tensor_slices(images).batch(splits.BATCH)
+        progress = terminal.Progress(len(test), 0, "batches", "clean quality", terminal.PAUSE)
+        return training.validate(subject.model, test, progress.update)
 
     return kept.once(subject.run, "clean", {"images": count}, fields, compute)
 
@@ -85,8 +86,11 @@ def overlap(subject, count):
 
 
 def mutual_information_gap(subject, count):
-    """MIG of the means of all layers, of a dataset with factors; None for others."""
-    if splits.info(subject.data).factors is None:
+    """MIG of the means of all layers, of a dataset with factors; None for others.
+
+    It compares two units, so that it is None of a model with one, too.
+    """
+    if splits.info(subject.data).factors is None or sum(subject.model.latent_dims) < 2:
         return None
 
     def compute():
@@ -122,7 +126,7 @@ def certificates(subject, count):
     return kept.once(subject.run, "certificates", {"images": count}, fields, compute)
 
 
-def classifiers(subject, attacked, max_evaluations, seed):
+def classifiers(subject, attacked, max_evaluations, seed, ancestors="mean"):
     """`downstream.Downstream` on a dataset with one of several classes an image, or None."""
     info = splits.info(subject.data)
     if info.labels is None or len(info.labels) < 2 or info.factors is not None:
@@ -136,13 +140,14 @@ def classifiers(subject, attacked, max_evaluations, seed):
         "max_evaluations": max_evaluations,
         "seed": seed,
         "training_images": TRAINING_IMAGES,
+        **({} if ancestors == "mean" else {"ancestors": ancestors}),
     }
     fields = {f"{kind}_{task}" for kind in ("clean", "attacked") for task in downstream.TASKS}
     others = ("rows", "target_rows", "distortion_norm")
 
     def attack(*arguments):
         terminal.say(f"attacking {attacked} images")
-        adversarial = downstream.latent_attack(*arguments, max_evaluations=max_evaluations)
+        adversarial = downstream.latent_attack(*arguments, max_evaluations, ancestors)
         terminal.say("reconstructing the images that classifiers see")
         return adversarial
 

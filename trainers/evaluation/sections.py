@@ -35,13 +35,13 @@ CLEAN = {
     "elbo": "lower bound on log p(x), without penalty or free bits: higher is better",
     "log_likelihood": "how well images are reconstructed from their latents: higher is better",
     "total_correlation": "how much the top layer's units depend on each other; 0 is not at all "
-    "(estimated on batches of 200)",
+    "(estimated on batches of 200, or of the images there are)",
 }
 ATTACKS = {
     "area_above_blending": (
         "",
-        "what being adversarial buys over simply mixing the target in: 0 is robust, and below 0 "
-        "the attack is weaker than that. The number that compares models",
+        "what being adversarial buys over simply mixing the target in: at 0 this attack gains "
+        "nothing, below 0 it is weaker than that. The number that compares models",
     ),
     "attack_area": ("", "area under the attack's distortion curve, between 0 and 1"),
     "blending_area": ("", "the same when the target is mixed in without any attack"),
@@ -60,7 +60,7 @@ ATTACKS = {
     "relative_loss": ("", "Δ relative to no distortion at all, averaged over all λ"),
     "loss": (
         "nats",
-        "Δ averaged over all λ as in the paper's figures; it grows with layers and units, so it "
+        "Δ averaged over all λ as in the paper's figures; it changes with layers and units, so it "
         "does not compare models",
     ),
 }
@@ -113,6 +113,11 @@ def clean(subject, found):
             )
         )
     text = "Means over test images. What an attack does must be read beside how good the model is."
+    if "mcmc" in subject.model.defences:
+        text += (
+            " The ELBO and its parts are those of the encoder's posteriors, without the chain at "
+            "inference (mcmc); the pictures are reconstructed through it."
+        )
     return Section("Clean quality", [text], rows, pictures=pictures)
 
 

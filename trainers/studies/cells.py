@@ -123,6 +123,15 @@ def missing(store, cell, published=None):
     return False, tuple(measure for measure, path in files.items() if not path.exists())
 
 
+def is_in_training(store, cell):
+    """Whether another process is training the cell's model."""
+    file = run_of(store, cell.model).model_file
+    if file.exists() or not file.parent.is_dir():
+        return False
+    with runs.claim(file) as is_mine:
+        return not is_mine
+
+
 def make(store, cell):
     """Trains the cell's model and measures what is missing; safe to call again, and elsewhere.
 
@@ -143,7 +152,7 @@ def make(store, cell):
     _, measures = missing(store, cell)
     if not measures:
         return
-    program.import_tensorflow()
+    program.import_tensorflow(exact=True)
     from trainers.studies import measures as functions
 
     # Networks may be trained in bfloat16; an attacker computes in float32.

@@ -28,13 +28,13 @@ def work_off(store, wanted, workers, report):
     threads = max(1, len(os.sched_getaffinity(0)) // workers)
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
     context = multiprocessing.get_context("spawn")
-    waiting, running = list(reversed(wanted)), {}
+    waiting, running = list(wanted), {}
     reader, writer = context.Pipe(duplex=False)
     with reader, writer, interruption.deferred(lambda: writer.send(None)) as pending:
         try:
             while waiting or running:
                 while waiting and len(running) < workers:
-                    cell = waiting.pop()
+                    cell = _next(store, waiting)
                     process = context.Process(target=_make, args=(store, cell))
                     process.start()
                     running[process.sentinel] = process, cell
@@ -53,6 +53,12 @@ def work_off(store, wanted, workers, report):
             for process, _ in running.values():
                 process.join()
     cells.check_none_failed(store, failed)
+
+
+def _next(store, waiting):
+    """Takes the first cell whose model nobody else is training, or else the first."""
+    free = (place for place, cell in enumerate(waiting) if not cells.is_in_training(store, cell))
+    return waiting.pop(next(free, 0))
 
 
 def _make(store, cell):

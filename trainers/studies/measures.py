@@ -18,7 +18,6 @@ from seatbelt_tf.evaluation import distortion, noise, robustness
 from seatbelt_tf.evaluation import downstream as classifiers
 from trainers import batteries, splits, training
 
-CURVE_NORMS = np.linspace(0.0, 1.0, 41)
 FINE_NORMS = np.linspace(0.0, 1.0, 401)
 SEED = 0
 SHOWN = 12
@@ -337,7 +336,7 @@ def _squared_errors(rebuilt, images):
     return np.square(_norms(rebuilt - images))
 
 
-def _curves(records, blending, has_gap, norms=CURVE_NORMS):
+def _curves(records, blending, has_gap, norms=batteries.DRAWN_NORMS):
     """Distortion curves of all pairs, NaN for those without a gap; has_gap: (P,) bool."""
     curves = np.full((2, len(blending), len(norms)), np.nan)
     curves[:, has_gap] = distortion.curves(records, blending, norms)

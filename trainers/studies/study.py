@@ -114,11 +114,19 @@ def in_words(values, digits=3):
 def write(report, directory, record):
     """Writes tables (CSV and Markdown), figures and record.json.
 
+    What an earlier report left there and this one does not have is removed.
+
     Args:
         report: a `Report`.
         directory: where to.
         record: JSON-compatible dict: command, scale, seeds, versions, seconds.
     """
+    names = [f"{name}.{kind}" for name in report.tables for kind in ("csv", "md")]
+    names += [f"{name}.png" for name in report.figures]
+    before = directory / "record.json"
+    if before.exists():
+        for name in set(runs.read_json(before).get("files", ())).difference(names):
+            (directory / pathlib.PurePath(name).name).unlink(missing_ok=True)
     for name, rows in report.tables.items():
         target = directory / f"{name}.csv"
         with runs.replacing(target) as path, path.open("w", encoding="utf-8") as file:
@@ -128,4 +136,4 @@ def write(report, directory, record):
         runs.write_text(directory / f"{name}.md", tables.markdown(rows))
     for name, figure in report.figures.items():
         figures.save(figure, directory / f"{name}.png")
-    runs.write_json(directory / "record.json", record)
+    runs.write_json(directory / "record.json", {**record, "files": names})

@@ -18,6 +18,7 @@ from trainers.studies.tables import words
 
 AREA = "area above blending (difference)"
 OUTPUT_AREA = "area above blending, output attack (difference)"
+NOT_MEASURED = "not measured"
 NO_RELATION = "MIG does not predict robustness"
 
 
@@ -34,12 +35,18 @@ def report(zoo, findings):
     told = []
     for measure in dict.fromkeys(row["measure"] for row in robustness):
         found = [row["verdict"] for row in robustness if row["measure"] == measure]
-        told.append(f"by {measure.split(' (')[0]}: {found.count('held')} of {len(found)}")
+        told.append(f"by {measure.split(' (')[0]}: {_counted(found)}")
     # That there is no relation cannot be shown, only that there is one.
     found = [row["verdict"] for row in others if row["claim"] != NO_RELATION]
-    told.append(f"of the other claims: {found.count('held')} of {len(found)}")
+    told.append(f"of the other claims: {_counted(found)}")
     tables = {"robustness": _by_measure(robustness), "others": others}
     return Report(tables, {}, ours=f"claims that held: {'; '.join(told)}")
+
+
+def _counted(verdicts):
+    """How many of the claims that were measured held."""
+    measured = [each for each in verdicts if each != NOT_MEASURED]
+    return f"{measured.count('held')} of {len(measured)}" if measured else NOT_MEASURED
 
 
 def _by_measure(rows):
@@ -54,7 +61,7 @@ def _by_measure(rows):
 def verdict(mean, lower, upper, sign):
     """What an interval says of a claim that the number is above (1) or below (−1) 0."""
     if not np.isfinite(mean):
-        return "not measured"
+        return NOT_MEASURED
     if lower * sign > 0 and upper * sign > 0:
         return "held"
     if lower * sign < 0 and upper * sign < 0:

@@ -256,7 +256,7 @@ def _certificates(zoo, findings, setting):
                 ),
                 "certified slope": number(float(found[0]["bound"]), 4),
                 "steepest attack found": number(float(slopes.max()), 4),
-                "attacks that broke it": int(broken),
+                "pairs and attacks that broke it": int(broken),
                 "images whose samples broke theirs": "{} of {}".format(
                     *(
                         int(sum(each[f"sample_{name}"] for each in found))

@@ -96,11 +96,9 @@ def table1(zoo, findings):
     for place, models in enumerate(by_member):
         found = findings.finished(models, zoo.downstream())
         for task in TASKS if found else ():
-            clean_rows = np.stack([values[f"clean_{task}"] for values in found]).astype(float)
-            attacked = np.stack([values[f"attacked_{task}"] for values in found]).astype(float)
-            before = np.stack([values[f"clean_{task}"][values["rows"]] for values in found]).astype(
-                float
-            )
+            clean_rows = np.stack([values[f"clean_{task}"] for values in found])
+            attacked = np.stack([values[f"attacked_{task}"] for values in found])
+            before = np.stack([values[f"clean_{task}"][values["rows"]] for values in found])
             paper = PAPER_TABLE1.get(zoo.dataset, {}).get(task, ("—",) * 3)[place]
             rows.append(
                 {
@@ -109,7 +107,7 @@ def table1(zoo, findings):
                     "seeds": len(found),
                     "clean": in_words(clean_rows),
                     "attacked": in_words(attacked),
-                    "drop": in_words(attacked - before),
+                    "drop": in_words(attacked.astype(float) - before),
                     "paper: attacked (drop)": paper,
                 }
             )
