@@ -202,7 +202,7 @@ def headline(found, blending):
             )
             sentence = (
                 f"{objective}: area above blending {area['mean']:.3f} {interval}, where 0 is "
-                f"robust, over the {summary['pairs_with_gap']} of {summary['pairs']} pairs that "
+                f"no gain, over the {summary['pairs_with_gap']} of {summary['pairs']} pairs that "
                 "have a gap to close; half of the gap is closed by a distortion of "
                 f"{half['mean']:.0%} of the way to the target."
             )
