@@ -7,7 +7,6 @@ scores every result with the same fresh draws: Δ = λ‖d‖₂ + divergence, a
 the target's reconstruction that was closed. Intervals: 95 %, bootstrap over pairs.
 """
 
-import shlex
 import sys
 import time
 
@@ -65,7 +64,7 @@ def main():
         for name, values in found.items()
     ]
     settings = {
-        "command": shlex.join(["python", "-m", "benchmarks.ancestors", *sys.argv[1:]]),
+        "command": program.told(sys.argv),
         "objective": arguments.objective,
         "attacks": len(weights),
         "fresh_draws": FRESH_DRAWS,

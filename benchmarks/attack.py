@@ -15,7 +15,6 @@ paid once (tracing) counts once. With --scaling: seconds and memory against the 
 import itertools
 import math
 import pathlib
-import shlex
 import sys
 import time
 
@@ -65,7 +64,7 @@ def main():
     arguments = parser.parse_args()
     if arguments.scipy < 2:
         parser.error("argument --scipy: expected at least 2")
-    command = shlex.join(["python", "-m", "benchmarks.attack", *sys.argv[1:]])
+    command = program.told(sys.argv)
     if arguments.scaling:
         found = {"command": command, "cells": _scaling(arguments)}
         runs.write_json(arguments.results or "results/attack_scaling.json", found)

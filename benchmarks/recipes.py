@@ -9,12 +9,12 @@ when the program is started again. Writes test log p(x | z) and ELBO.
 import os
 import pathlib
 import platform
-import shlex
 import sys
 
 from benchmarks import command_line, results
 from benchmarks.trainings import scores, scores_file
 from seatbelt_tf import runs
+from trainers import program
 
 IMAGES = 384_000
 RECIPES = {
@@ -48,7 +48,7 @@ def main():
     figures = {
         "images": IMAGES,
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-        "command": shlex.join(["python", "-m", "benchmarks.recipes", *sys.argv[1:]]),
+        "command": program.told(sys.argv),
         "cells": cells,
     }
     table = _table(cells)

@@ -20,10 +20,11 @@ def in_batches(function, *arrays, size=200):
     Raises:
         ValueError: M is 0.
     """
-    if not len(tf.nest.flatten(arrays)[0]):
+    count = len(tf.nest.flatten(arrays)[0])
+    if not count:
         raise checks.invalid("images", "at least one", 0)
     parts = [
         function(*tf.nest.map_structure(lambda array, k=start: array[k : k + size], arrays))
-        for start in range(0, len(tf.nest.flatten(arrays)[0]), size)
+        for start in range(0, count, size)
     ]
     return tf.nest.map_structure(lambda *pieces: np.concatenate(pieces), *parts)
