@@ -49,7 +49,7 @@ def main():
         "restarts": checks.whole_number("restarts", FLAGS.restarts),
         "seed": FLAGS.seed,
     }
-    battery_flags.check_data(config)
+    data = battery_flags.check_data(config)
 
     terminal.say(f"loading {run.path}")
     program.import_tensorflow(exact=True)
@@ -57,7 +57,7 @@ def main():
 
     # Networks may be trained in bfloat16; an attacker computes in float32.
     model = run.load_model(dtype="float32")
-    ends = batteries.pairs(config, FLAGS.data_dir, FLAGS.pairs, FLAGS.seed)
+    ends = batteries.pairs(data, FLAGS.pairs, FLAGS.seed)
     # All of them first: what is refused is refused before any work.
     opened = [
         batteries.open_battery(

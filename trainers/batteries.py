@@ -12,12 +12,11 @@ DRAWN_SIZES = (0.25, 0.5, 0.75)
 DRAWN_NORMS = np.linspace(0, 1, 41)
 
 
-def pairs(config, data_dir, count, seed, split="test"):
+def pairs(data, count, seed, split="test"):
     """Images and targets of a run's dataset: two (P, H, W, C).
 
     Args:
-        config: the run's configuration.
-        data_dir: TFDS data directory in place of the run's, or None.
+        data: the data part of the run's configuration, with the directory to read from.
         count: how many pairs.
         seed: chooses them.
         split: of the dataset.
@@ -25,7 +24,6 @@ def pairs(config, data_dir, count, seed, split="test"):
     Raises:
         ValueError: the dataset's images are not those the run was started with.
     """
-    data = {**config["data"], "data_dir": data_dir or config["data"]["data_dir"]}
     splits.check_same_images(data)
     return splits.pairs(data, count, seed, split)
 

@@ -91,7 +91,7 @@ def _attack(subject, config):
     from trainers.evaluation import parts
     from trainers.evaluation.sections import Attacked
 
-    ends = batteries.pairs(config, FLAGS.data_dir, FLAGS.pairs, FLAGS.seed)
+    ends = batteries.pairs(subject.data, FLAGS.pairs, FLAGS.seed)
     options = {
         **ATTACK,
         "ancestors": battery_flags.usual_ancestors(config),

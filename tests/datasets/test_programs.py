@@ -58,4 +58,4 @@ def test_a_run_is_neither_resumed_on_other_images_nor_attacked_with_them():
     with pytest.raises(ValueError, match="fingerprint 123"):
         splits.check_same_images({**SPRITES, "fingerprint": "123"})
     with pytest.raises(ValueError, match="fingerprint 123"):
-        batteries.pairs({"data": {**SPRITES, "fingerprint": "123"}}, None, 2, 0)
+        batteries.pairs({**SPRITES, "fingerprint": "123"}, 2, 0)

@@ -49,7 +49,7 @@ def attack(model, run, config, pairs, weights, hearts_only=False, **options):
 
     `options`, here and below, are those of `attacks.attack`.
     """
-    ends = hearts(pairs) if hearts_only else batteries.pairs(config, None, pairs, SEED)
+    ends = hearts(pairs) if hearts_only else batteries.pairs(config["data"], pairs, SEED)
     images, targets = ends
     chosen = {"hearts": hearts_only}
     battery, records = _attacked(model, run, config, ends, chosen, weights, **options)
@@ -66,7 +66,7 @@ def attack(model, run, config, pairs, weights, hearts_only=False, **options):
 
 def losses(model, run, config, pairs, weights, **options):
     """Δ of every attack of the same battery as `attack`'s: (P, W), and its λ, (W,)."""
-    ends = batteries.pairs(config, None, pairs, SEED)
+    ends = batteries.pairs(config["data"], pairs, SEED)
     _, records = _attacked(model, run, config, ends, {"hearts": False}, weights, **options)
     by_weight = {name: records[name].reshape(pairs, weights) for name in ("loss", "weight")}
     return {"losses": by_weight["loss"], "weights": by_weight["weight"][0]}
@@ -94,7 +94,7 @@ def strongest(
     the reconstruction of each of so many `images`. With `transferred` the same attacks on the model
     without its chain count, too.
     """
-    ends = [side[:attacked] for side in batteries.pairs(config, None, pairs, SEED, split)]
+    ends = [side[:attacked] for side in batteries.pairs(config["data"], pairs, SEED, split)]
     chosen = {"split": split, **({"chosen_of": pairs} if attacked < pairs else {})}
     found, scaled, fired = {}, {}, set()
     for objective in objectives:
@@ -200,7 +200,7 @@ def damage(model, _run, config, images, attacked, radii, starts, steps, ancestor
     `attacked` of the `images` are attacked, the first. "typical" is the median distance of two
     reconstructions of the model: one that blurs moves less.
     """
-    ends, others = batteries.pairs(config, None, images, SEED)
+    ends, others = batteries.pairs(config["data"], images, SEED)
     options = {"ancestors": ancestors, "starts": starts, "steps": steps}
     found = [maximum_damage(model, ends[:attacked], radius, **options) for radius in radii]
     apart = in_batches(model, ends) - in_batches(model, others)
@@ -223,7 +223,7 @@ def certificates(model, _run, config, images, radii, shares, probability, pairs,
     probability allows (by a binomial test at 0.1 %), of the "sample_checks" that a proof covers.
     """
     test, _ = splits.first(config["data"], "test", images)
-    ends, others = batteries.pairs(config, None, pairs, SEED)
+    ends, others = batteries.pairs(config["data"], pairs, SEED)
     tolerances = np.array(shares) * float(np.median(_norms(ends - others)))
     proven = [lipschitz.certificate(model, test, each, probability) for each in tolerances]
     own = [lipschitz.certificate(model, ends, each, probability) for each in tolerances]
