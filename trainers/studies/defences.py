@@ -204,10 +204,12 @@ def winners(zoo, findings):
 def compared(zoo, findings):
     """The settings that classifiers are put behind: set of `Setting`; empty before tuning's end.
 
-    The winners, and what the paper compares; none without classes.
+    The winners, adversarial training as it is and as `--preset=robust_adversarial` has it, and what
+    the paper compares; none without classes.
     """
     best = set(winners(zoo, findings).values())
-    return best | {NONE, TC, TC_HIERARCHY} if best and zoo.has_classes else set()
+    others = {NONE, TC, TC_HIERARCHY, ADVERSARIAL, ADVERSARIAL_HIERARCHY}
+    return best | others if best and zoo.has_classes else set()
 
 
 def _all_tuned(zoo, findings):

@@ -290,14 +290,19 @@ def _downstream(zoo, findings, setting):
                 "clean": in_words(_values(zoo, findings, setting, measure, f"clean_{task}")),
                 "attacked, λ = 1": in_words(attacked),
                 "drop": in_words(attacked.astype(float) - before),
-                "above the plain VAE's": in_words(findings.differences(*plain, f"attacked_{task}")),
-                **{
-                    f"attacked end to end, ‖d‖ ≤ {radius:g}": in_words(right)
-                    for radius, right in zip(
-                        trial.END_TO_END_RADII, np.moveaxis(end_to_end, 1, 0), strict=True
-                    )
-                },
                 "‖d‖, λ = 1": number(float(np.mean([each["distortion_norm"] for each in found]))),
+                **{
+                    f"attacked end to end, ‖d‖ ≤ {radius:g}": in_words(end_to_end[:, place])
+                    for place, radius in enumerate(trial.END_TO_END_RADII)
+                },
+                **{
+                    f"above the plain VAE's, ‖d‖ ≤ {radius:g}": in_words(
+                        findings.differences(
+                            *plain, f"end_to_end_{task}", lambda right, place=place: right[place]
+                        )
+                    )
+                    for place, radius in enumerate(trial.END_TO_END_RADII)
+                },
             }
         )
     return rows
