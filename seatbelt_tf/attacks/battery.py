@@ -22,7 +22,7 @@ IMAGE_FIELDS = ("adversarial", "distortion")
 # What is unknown of an attack that could not begin, which would otherwise count as withstood.
 OUTCOMES = ("loss", "divergence", "fresh_divergence", "target_loss", "closed_share")
 # Attacks solved and stored together. All λ of a pair belong together, since they start each other.
-ATTACKS_AT_ONCE = 50
+ATTACKS_AT_ONCE = 200
 # Of so many attacks one is gone on with and tried by a first-order method, too, as a check.
 CHECKED_EVERY = 10
 
@@ -64,9 +64,17 @@ class Battery:
         layers = layers if isinstance(layers, str) else "_".join(map(str, layers))
         name = f"{options['objective']}-{layers}-{options['ancestors']}-{digest}"
         self.path = pathlib.Path(directory) / name
-        self.pairs_at_once = max(1, ATTACKS_AT_ONCE // len(self.weights))
+        self.pairs_at_once = self._pairs_at_once()
         self._attack = Attack(victim, **options)
         self.scorer = scoring.Scorer(victim, options["seed"] + 2)
+
+    def _pairs_at_once(self):
+        """Pairs to a part: those that the battery was begun with, by whatever version."""
+        settings = self.path / "battery.json"
+        if not settings.exists():
+            return max(1, ATTACKS_AT_ONCE // len(self.weights))
+        stored = runs.read_json(settings).get("pairs_at_once")
+        return checks.positive_integer(f"pairs_at_once of {settings}", stored)
 
     def parts(self):
         """The parts of the battery: (file, pairs of it)."""
@@ -89,7 +97,8 @@ class Battery:
             The records: see `records`.
         """
         if not (self.path / "battery.json").exists():
-            runs.write_json(self.path / "battery.json", self.settings)
+            stored = {**self.settings, "pairs_at_once": self.pairs_at_once}
+            runs.write_json(self.path / "battery.json", stored)
         pairs = dict(self.parts())
         for path in pairs:
             tensors.set_aside_if_damaged(path)
