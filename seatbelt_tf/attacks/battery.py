@@ -21,7 +21,8 @@ from seatbelt_tf.attacks.box_result import Status
 IMAGE_FIELDS = ("adversarial", "distortion")
 # What is unknown of an attack that could not begin, which would otherwise count as withstood.
 OUTCOMES = ("loss", "divergence", "fresh_divergence", "target_loss", "closed_share")
-# Attacks solved and stored together. All λ of a pair belong together, since they start each other.
+# Attacks solved and stored together: fewer at once take longer, more are seldom reported and saved.
+# All λ of a pair belong together, since they start each other.
 ATTACKS_AT_ONCE = 200
 # Of so many attacks one is gone on with and tried by a first-order method, too, as a check.
 CHECKED_EVERY = 10

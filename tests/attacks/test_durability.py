@@ -74,6 +74,22 @@ def test_a_damaged_part_is_reported_and_computed_again(pairs, tmp_path):
         np.testing.assert_array_equal(values, again[name])
 
 
+def test_a_battery_goes_on_in_the_parts_that_it_was_begun_in(pairs, tmp_path, monkeypatch):
+    whole = _records(tmp_path, *pairs)
+    parts = _battery(tmp_path, *pairs).parts()
+    parts[1][0].unlink()
+    written = parts[0][0].stat().st_mtime_ns
+    monkeypatch.setattr(battery, "ATTACKS_AT_ONCE", 6)
+    again = _records(tmp_path, *pairs)
+    assert parts[0][0].stat().st_mtime_ns == written
+    for name, values in whole.items():
+        np.testing.assert_array_equal(values, again[name])
+    settings = parts[0][0].with_name("battery.json")
+    settings.write_text(settings.read_text().replace('"pairs_at_once": 1', '"pairs_at_once": "1"'))
+    with pytest.raises(ValueError, match=r"pairs_at_once of .*a positive integer"):
+        _battery(tmp_path, *pairs)
+
+
 def test_a_part_that_another_process_made_is_not_made_again(pairs, tmp_path, monkeypatch):
     whole = _records(tmp_path / "whole", *pairs)
     attacked = _battery(tmp_path / "shared", *pairs)
