@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from seatbelt_tf import checks, networks
+from seatbelt_tf import checks, networks, pixels
 from seatbelt_tf.defences.base import Defence, register
 from seatbelt_tf.gaussians import Gaussian
 
@@ -83,6 +83,25 @@ class PrincipalComponents(Defence):
     def is_adapted(self):
         """See `Defence.is_adapted`."""
         return bool(tf.reduce_any(tf.convert_to_tensor(self._components.directions) != 0))
+
+
+def projected(model, images):
+    """The part of a mean reconstruction that is no network's: b + Σ_j w_j w_j'(x − b).
+
+    Args:
+        model: an adapted `SeatbeltVAE` with the defence "pca".
+        images: (M, H, W, C) in [-1, 1].
+
+    Returns:
+        (M, H, W, C) float32.
+
+    Raises:
+        ValueError: another model; see `pixels.check_images`.
+    """
+    if "pca" not in model.defences:
+        raise checks.invalid("model", "one with the defence 'pca'", sorted(model.defences))
+    components = model.encoder.get_layer("components")
+    return components.images(components(pixels.check_images(images, model.image_shape)))
 
 
 class Components(keras.layers.Layer):

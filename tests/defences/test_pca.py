@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from seatbelt_tf import SeatbeltVAE, attacks
+from seatbelt_tf.defences import pca
 
 pytestmark = pytest.mark.filterwarnings("ignore:A batch of .* is too small")
 
@@ -54,6 +55,7 @@ def test_training_changes_the_decoder_and_not_the_encoder(accumulate, tmp_path):
     model.fit(TRAIN, batch_size=100, verbose=0)
     np.testing.assert_array_equal(model.encode(images)[0].mean, means)
     assert np.all(np.max(np.abs(model(images) - before), axis=(1, 2, 3)) > 1e-4)
+    np.testing.assert_allclose(pca.projected(model, images), before, atol=1e-5)
     model.save(tmp_path / "m.keras")
     loaded = keras.models.load_model(tmp_path / "m.keras")
     assert loaded.is_adapted()
@@ -69,6 +71,12 @@ def test_to_reach_the_targets_latents_an_attack_has_to_bring_in_all_that_they_se
     seen = np.linalg.norm(difference @ directions.T, axis=1)
     assert np.all(result.divergence < 1e-3 * result.unattacked_divergence)
     np.testing.assert_allclose(result.distortion_norm, seen, rtol=0.02)
+
+
+def test_a_model_without_principal_components_has_no_projection():
+    model = SeatbeltVAE(image_shape=SHAPE, latent_dims=(6,), beta=1.0)
+    with pytest.raises(ValueError, match="one with the defence 'pca'"):
+        pca.projected(model, _images(2, 2))
 
 
 def test_an_embedding_is_an_orthogonal_projection_of_the_image():

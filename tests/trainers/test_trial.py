@@ -126,6 +126,11 @@ def _findings(tmp_path, areas, errors):
                     "sample_violations": 2,
                     "sample_checks": 3,
                 },
+                ZOO.projection(): {
+                    "projection_error": np.array([4.0, 6.0]),
+                    "squared_error": np.array([2.0, 5.0]),
+                    "network_norm": np.array([1.0, 1.0]),
+                },
             }
     return findings
 
@@ -162,6 +167,9 @@ def test_what_is_proven_and_what_breaks_it_is_reported_by_tolerance(tmp_path):
     # One of each seed's attacks, and both pairs' of the batteries.
     assert first["pairs and attacks that broke it"] == 3 * len(SEEDS)
     assert first["images whose samples broke theirs"] == f"{2 * len(SEEDS)} of {3 * len(SEEDS)}"
+    network = tables["projection"][0]
+    assert network["squared error, principal components alone"].startswith("5.000 [")
+    assert network["difference"].startswith("-1.50 [-2.00, -1.00")
     (added,) = tables["added"]
     assert (added["with"], added["without"]) == ("TC", "none")
     assert added["area above blending (difference)"] == "0 [0, 0]"

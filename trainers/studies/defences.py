@@ -154,6 +154,7 @@ def trial(zoo, findings):
                 zoo.strongest(setting),
                 zoo.damage(setting),
                 *((zoo.certificates(),) if is_certified(setting) else ()),
+                *((zoo.projection(),) if has_components(setting) else ()),
                 *((zoo.downstream(END_TO_END_RADII),) if setting in shown else ()),
                 *(references if setting == NONE else ()),
             ),
@@ -166,6 +167,11 @@ def trial(zoo, findings):
 def is_certified(setting):
     """Whether something is proven of its models."""
     return "lipschitz" in dict(setting.flags).get("defence", "")
+
+
+def has_components(setting):
+    """Whether the encoder of its models is principal components."""
+    return dict(setting.flags).get("defence") == "pca"
 
 
 def chosen(zoo, findings):

@@ -4,6 +4,8 @@ All take (model, run, config), the rest is what a `cells.Measure` names. Test im
 fixed seeds, so that every model is measured on the same ones.
 """
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 from scipy import stats
@@ -12,7 +14,7 @@ from seatbelt_tf import datasets
 from seatbelt_tf.attacks import maximum_damage
 from seatbelt_tf.batches import in_batches
 from seatbelt_tf.datasets import sprites
-from seatbelt_tf.defences import lipschitz
+from seatbelt_tf.defences import lipschitz, pca
 from seatbelt_tf.evaluation import disentanglement as mig
 from seatbelt_tf.evaluation import distortion, noise, robustness
 from seatbelt_tf.evaluation import downstream as classifiers
@@ -268,6 +270,22 @@ def _sample_distances(model, images, attacked):
     return _norms(np.subtract(*rebuilt)).reshape(len(images), SAMPLES).T
 
 
+def projection(model, _run, config, images):
+    """How much of a model with the defence "pca" is principal components alone, by image: (M,).
+
+    "projection_error" and "squared_error" are of their image and of the model's reconstruction;
+    "network_norm" is the distance between the two, what the decoder's network adds.
+    """
+    test, _ = splits.first(config["data"], "test", images)
+    alone = in_batches(functools.partial(pca.projected, model), test)
+    rebuilt = in_batches(model, test)
+    return {
+        "projection_error": _squared_errors(alone, test),
+        "squared_error": _squared_errors(rebuilt, test),
+        "network_norm": _norms(rebuilt - alone),
+    }
+
+
 def samples(model, _run, _config, count):
     """Images decoded from draws of the prior."""
     return {"samples": model.sample(count, seed=SEED).numpy()}
@@ -384,6 +402,7 @@ FUNCTIONS = {
         strongest,
         damage,
         certificates,
+        projection,
         samples,
         denoising,
         overlap,

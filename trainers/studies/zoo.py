@@ -161,6 +161,10 @@ class Zoo:
             ),
         )
 
+    def projection(self):
+        """How much of the models with "pca" is principal components alone."""
+        return Measure("projection", (("images", self.scale.images),))
+
     def samples(self):
         """Images from the prior."""
         return Measure("samples", (("count", 12),))

@@ -39,6 +39,7 @@ def report(zoo, findings):
             _added(zoo, findings, *each) for each in trial.ADDED if set(each[1:]) <= {*finished}
         ],
         "certificates": [row for s in finished for row in _certificates(zoo, findings, s)],
+        "projection": [row for s in finished for row in _projection(zoo, findings, s)],
         "downstream": [row for s in finished for row in _downstream(zoo, findings, s)],
     }
     return Report(tables, _figures(zoo, findings, finished), ours=_summary(goals))
@@ -266,6 +267,26 @@ def _certificates(zoo, findings, setting):
             }
         )
     return rows
+
+
+def _projection(zoo, findings, setting):
+    """What the decoder's network adds to principal components: one row, or none."""
+    found = _of(zoo, findings, setting, zoo.projection())
+    if not found:
+        return []
+    alone, error, norm = (
+        np.stack([each[name] for each in found])
+        for name in ("projection_error", "squared_error", "network_norm")
+    )
+    return [
+        {
+            "setting": title(setting),
+            "squared error, principal components alone": in_words(alone, 4),
+            "squared error": in_words(error, 4),
+            "difference": in_words(error - alone),
+            "norm of what the network adds": in_words(norm),
+        }
+    ]
 
 
 def _downstream(zoo, findings, setting):
