@@ -16,7 +16,7 @@ ERROR = "squared error / plain VAE's"
 SHARE = "share of the plain VAE's area"
 # One point of a curve in so many is drawn.
 DRAWN = 20
-# So many of the settings of least area have theirs drawn.
+# So many defences have the curve of their setting of least area drawn.
 CURVES = 4
 # Of the plain VAE's area above blending, by limit of the squared error.
 GOALS = dict(zip(trial.LIMITS, (0.25, 0.1), strict=True))
@@ -330,7 +330,7 @@ def _downstream(zoo, findings, setting):
 
 
 def _figures(zoo, findings, settings):
-    """Quality against robustness; curves of the most robust, and of what the paper compares.
+    """Quality against robustness; curves of what the paper compares and of the best defences.
 
     Reconstructions and samples of all.
     """
@@ -360,9 +360,11 @@ def _figures(zoo, findings, settings):
             size=(8.5, max(3.6, 0.8 + 0.19 * len(groups))),
         )
         attacked, blended = {}, {}
-        least = sorted(means, key=lambda setting: means[setting][1])[:CURVES]
+        least = {}
+        for setting in sorted(means, key=lambda setting: means[setting][1]):
+            least.setdefault(dict(setting.flags).get("defence", setting.defence), setting)
         for setting in means:
-            if setting in (trial.NONE, trial.TC_HIERARCHY, *least):
+            if setting in (trial.NONE, trial.TC_HIERARCHY, *list(least.values())[:CURVES]):
                 found = _of(zoo, findings, setting, zoo.strongest(setting))
                 norms = found[0]["curve_norms"][::DRAWN]
                 for name, curves in (("attack", attacked), ("blending", blended)):
