@@ -22,7 +22,10 @@ def define(objectives):
     flags.DEFINE_integer("pairs", 10, "Pairs of test images, chosen by the seed.")
     flags.DEFINE_integer("weights", 50, "Weights λ, geometric from 2^-20 to 2^20.")
     flags.DEFINE_integer(
-        "max_evaluations", 400, "Evaluations allowed to each start of each attack."
+        "max_evaluations",
+        400,
+        "Evaluations allowed to each start of an attack; from what a neighbouring λ found, a half "
+        "to an eighth of them.",
     )
 
 

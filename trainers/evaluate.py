@@ -24,7 +24,9 @@ Examples:
 
 FLAGS = flags.FLAGS
 battery_flags.define(["latent_kl", "output"])
-flags.DEFINE_integer("images", 4000, "Test images that clean quality, overlap and MIG are of.")
+flags.DEFINE_integer(
+    "images", 4000, "Test images that clean quality, overlap, certificates and MIG are of."
+)
 flags.DEFINE_integer("attacked", 200, "Test images attacked to mislead classifiers.")
 common_flags.define_seed()
 common_flags.define_data_dir("the run's")

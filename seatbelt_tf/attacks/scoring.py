@@ -14,6 +14,8 @@ from seatbelt_tf.batches import in_batches
 SCORED_AT_ONCE = 64
 # What draws are for.
 SCORES, ATTACKS = range(2)
+# A gap below this share of ceiling or floor, sums of thousands in float32, is one of rounding.
+RESOLUTION = 1e-5
 
 
 class Score(NamedTuple):
@@ -24,7 +26,7 @@ class Score(NamedTuple):
         floor: the same with z* ~ q(z | x_t): the target's own reconstruction.
         ceiling: the same with z* ~ q(z | x): no attack.
         closed_share: (ceiling − target_loss) / (ceiling − floor), the share of the gap closed;
-            NaN where the ceiling is not above the floor.
+            NaN where the ceiling is not above the floor by more than rounding.
     """
 
     target_loss: np.ndarray
@@ -111,7 +113,8 @@ class Scorer:
 def closed_share(target_loss, floor, ceiling):
     """The field of `Score` from the others: (B,) three times -> (B,)."""
     gap = ceiling - floor
-    return np.divide(ceiling - target_loss, gap, out=np.full_like(gap, np.nan), where=gap > 0)
+    is_resolved = gap > RESOLUTION * np.maximum(np.abs(ceiling), np.abs(floor))
+    return np.divide(ceiling - target_loss, gap, out=np.full_like(gap, np.nan), where=is_resolved)
 
 
 def draw(victim, draws, seed, purpose=SCORES):

@@ -72,7 +72,9 @@ def distortion_curves(norms, curves, *, blending=None, title=None):
         checks.one_of("blending", label, curves)
         dashed[label], _ = arguments.mean_and_interval(f"blending[{label!r}]", shares, len(norms))
     xlabel = "‖d‖₂ / ‖target − input‖₂"
-    figure, _ = _drawn(norms, curves, xlabel, ylabel, title, dashed, "mixing the target in\n(in the same colours)")
+    figure, _ = _drawn(
+        norms, curves, xlabel, ylabel, title, dashed, "mixing the target in\n(in the same colours)"
+    )
     figure.axes[0].set(xlim=(0, 1), ylim=(0, 1.02))
     return figure
 

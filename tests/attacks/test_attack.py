@@ -143,6 +143,13 @@ def test_layers_of_an_attack_on_the_whole_model_are_refused(model):
     attacks.Attack(model, "output", range(3))
 
 
+def test_a_gap_within_float32s_rounding_is_none():
+    floor = np.full(3, 5000.0, np.float32)
+    ceiling = floor + np.array([0.01, 0.1, -1], np.float32)
+    shares = scoring.closed_share(floor + 50, floor, ceiling)
+    assert np.isnan(shares).tolist() == [True, False, True]
+
+
 def test_score_has_the_targets_reconstruction_as_floor():
     victim, (images, targets) = victims.Linear(), _pairs()
     score = attacks.score(victim, images, targets, targets)
