@@ -64,12 +64,14 @@ def find_run(name):
     given = pathlib.Path(name or "")
     places = (given, RUNS / given) if name else ()
     # A directory of images may have the run's name.
-    for path in sorted(places, key=lambda path: not (path / "config.json").exists()):
-        if path.is_dir():
+    # `pathlib` raises where there is no permission to look, or a name is too long.
+    for path in sorted(places, key=lambda path: not os.path.exists(path / "config.json")):
+        if os.path.isdir(path):
             return runs.Run(path)
     known = {
         file.parent.name: str(file.parent)
         for place in places
+        if os.path.isdir(place.parent)
         for file in sorted(place.parent.glob("*/config.json"))
     }
     near = difflib.get_close_matches(given.name, known, n=1)

@@ -134,6 +134,8 @@ def test_what_goes_wrong_is_one_line_and_a_status(error, status, monkeypatch, ca
         ("trials/dep", "did you mean 'runs/trials/deep'"),
         ("elsewhere/vea", "did you mean 'elsewhere/vae'"),
         ("nowhere/x", "no config.json"),
+        ("x" * 300, "no config.json"),
+        ("x" * 300 + "/y", "no config.json"),
         ("", "--run=NAME"),
         (None, "--run=NAME"),
     ],

@@ -126,6 +126,7 @@ BAD = {
     "--resume --overwrite": "both",
     "--resume --run=nowhere": "no config.json",
     "--run=file/run": "written to",
+    f"--run={'x' * 300}": "written to ([Errno 36] File name too long",
     "--run=.": "new, empty",
     "--defence=adversary": "adversarial",
     "--defence_radius=3": "--defence=adversarial or smooth_encoder",
