@@ -96,7 +96,8 @@ class Run:
             ValueError: see `check_new`.
         """
         self.check_new(overwrite)
-        for name in CONTENTS:
+        # config.json is replaced in the end: who is killed before leaves what is still a run.
+        for name in CONTENTS[1:]:
             old = self.path / name
             if old.is_dir() and not old.is_symlink():
                 shutil.rmtree(old)
