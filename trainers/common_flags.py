@@ -16,7 +16,7 @@ RUNS = pathlib.Path("runs")
 
 def define_run():
     """Defines --run, in the program that calls this."""
-    flags.DEFINE_string("run", None, "Run directory of a trained model, or its name in runs/.")
+    define_directory("run", "Run directory of a trained model, or its name in runs/.")
 
 
 def define_seed():
@@ -33,9 +33,9 @@ def define_data_dir(default="as TFDS has it"):
     define_directory("data_dir", f"TFDS data directory. Default: {default}.")
 
 
-def define_directory(name, text):
+def define_directory(name, text, default=None):
     """Defines a directory, in which ~ is the home directory, in the program that calls this."""
-    flags.DEFINE(_Directory(), name, None, text, serializer=flags.ArgumentSerializer())
+    flags.DEFINE(_Directory(), name, default, text, serializer=flags.ArgumentSerializer())
 
 
 class _Directory(flags.ArgumentParser):

@@ -40,11 +40,10 @@ flags.DEFINE_bool("list", False, "Name the experiments and stop.")
 flags.DEFINE_list("dataset", None, "One or more, in place of the experiment's own.")
 flags.DEFINE_enum("scale", "cpu", ["smoke", "cpu", "paper"], "Size of models and attacks.")
 common_flags.define_data_dir()
-flags.DEFINE_string("store", "runs/studies", "Where models and measures are kept.")
-flags.DEFINE_string("results", "results/reproduction", "Where tables and figures go.")
-flags.DEFINE_string(
+common_flags.define_directory("store", "Where models and measures are kept.", "runs/studies")
+common_flags.define_directory("results", "Where tables and figures go.", "results/reproduction")
+common_flags.define_directory(
     "published",
-    None,
     "Folder that every measurement is copied to, a few MB without models; what is there counts as "
     "done, so that a study can go on, or its tables be made, where its store is not.",
 )

@@ -29,9 +29,8 @@ _NOT_CONFIGURATION = (
 
 def define():
     """Defines the flags, in the program that calls this."""
-    flags.DEFINE_string(
+    common_flags.define_directory(
         "run",
-        None,
         "Run directory. Default: runs/NAME, from the main options; with --resume also a name in "
         "runs/.",
     )
