@@ -473,12 +473,22 @@ BAD = {
     ),
     "Ray's without it": (("--experiment=figure3", "--ray_cpus=2"), "--executor=ray"),
     "nothing finished": (("--experiment=figure3", "--finished"), "finished work of figure3"),
+    **{
+        f"{flag} {place}": (("--experiment=figure3", f"--{flag}={place}"), f"{flag}. Expected a place that can be written to")
+        for flag in ("store", "results", "published")
+        for place in ("file", "file/below")
+    },
+    "nothing published": (
+        ("--experiment=figure3", "--finished", "--published=file"),
+        "published. Expected a place that can be written to",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_refused_in_one_line(case, tmp_path):
+    (tmp_path / "file").touch()
     arguments, words = BAD[case]
     result = run_program("reproduce", *arguments, directory=tmp_path)
     assert_refused(result, words)
-    assert not any(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
