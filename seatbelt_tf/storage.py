@@ -106,6 +106,8 @@ def read_json(path):
         )
     except RecursionError:
         raise ValueError(f"{path.name} is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _finite(text):
