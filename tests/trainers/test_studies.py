@@ -86,6 +86,32 @@ def test_what_is_published_counts_as_done_without_the_store(trained, tmp_path):
     assert cells.missing(store, other, published) == (True, wanted.measures)
 
 
+def test_a_damaged_measure_is_set_aside_and_made_again(trained, tmp_path):
+    model, measure = ZOO.single(1.0), ZOO.clean()
+    wanted = cells.Cell(model, (measure,))
+    store, published = tmp_path / "store", tmp_path / "published"
+    run = cells.run_of(store, model)
+    shutil.copytree(trained.directory / "run", run.path)
+    (kept_file,) = cells.files_of(run, [measure]).values()
+    copy = cells.published_file(published, model, measure)
+    kept.keep(kept_file, lambda: {"elbo": np.array(-1.0)})
+    cells.publish(store, wanted, published)
+
+    copy.write_bytes(copy.read_bytes()[:-50])
+    with pytest.warns(UserWarning, match=f"{copy.name} was renamed"):
+        cells.publish(store, wanted, published)
+    assert copy.with_suffix(".damaged").exists()
+    assert not cells.missing(tmp_path / "nothing", wanted, published)[0]
+
+    for look in (cells.missing, cells.results):
+        good = kept_file.read_bytes()
+        kept_file.write_bytes(good[:-50])
+        with pytest.warns(UserWarning, match=f"{kept_file.name} was renamed"):
+            look(store, wanted)
+        assert cells.missing(store, wanted) == (False, (measure,))
+        kept_file.write_bytes(good)
+
+
 def test_what_is_published_of_other_weights_does_not_count_beside_a_model(trained, tmp_path):
     model, measure = ZOO.single(1.0), ZOO.clean()
     wanted = cells.Cell(model, (measure,))
