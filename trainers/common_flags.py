@@ -47,7 +47,7 @@ class _Directory(flags.ArgumentParser):
 
 def data_dir_again():
     """--data_dir as it was given, for the next command: list of a flag, or of nothing."""
-    return [] if FLAGS.data_dir is None else [f"--data_dir={FLAGS.data_dir}"]
+    return [f"--data_dir={FLAGS.data_dir}"] if FLAGS["data_dir"].present else []
 
 
 def find_run(name):
