@@ -60,9 +60,10 @@ def test_a_run_that_was_being_overwritten_can_be_overwritten(step, tmp_path, mon
     def stop(*_):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patches, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patches:
         patches.setattr(runs.shutil if step == "rmtree" else runs, step, stop)
-        run.create(SMALLEST, overwrite=True)
+        with pytest.raises(KeyboardInterrupt):
+            run.create(SMALLEST, overwrite=True)
     run.create({"model": {"beta": 2}}, overwrite=True)
     assert {path.name for path in run.path.iterdir()} == {"config.json", "notes.txt"}
 

@@ -484,6 +484,7 @@ def test_classifiers_are_trained_for_as_long_as_the_scale_says(monkeypatch):
     assert taken == [{"attacked": 10, "steps": 20, "radii": ()}]
 
 
+_PLACE = "Expected a place that can be written to"
 BAD = {
     "unknown experiment": (("--experiment=figure7",), "did you mean"),
     "no experiment": ((), "--list"),
@@ -500,13 +501,13 @@ BAD = {
     "Ray's without it": (("--experiment=figure3", "--ray_cpus=2"), "--executor=ray"),
     "nothing finished": (("--experiment=figure3", "--finished"), "finished work of figure3"),
     **{
-        f"{flag} {place}": (("--experiment=figure3", f"--{flag}={place}"), f"{flag}. Expected a place that can be written to")
+        f"{flag} {place}": (("--experiment=figure3", f"--{flag}={place}"), f"for {flag}. {_PLACE}")
         for flag in ("store", "results", "published")
         for place in ("file", "file/below")
     },
     "nothing published": (
         ("--experiment=figure3", "--finished", "--published=file"),
-        "published. Expected a place that can be written to",
+        f"for published. {_PLACE}",
     ),
 }
 

@@ -178,7 +178,7 @@ def _of_flags(function, *arguments, given=""):
         f"print(json.dumps(train_flags.{function}({given})))"
     )
     command = [sys.executable, "-c", script, *arguments]
-    return json.loads(subprocess.check_output(command, cwd=ROOT, text=True))
+    return json.loads(subprocess.check_output(command, cwd=ROOT, text=True).splitlines()[-1])
 
 
 def test_a_relative_data_directory_is_kept_as_it_is_found_from_elsewhere(tmp_path):
