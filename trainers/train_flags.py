@@ -229,7 +229,7 @@ def resumed_configuration(run):
     config = run.config()
     check_training(config)
     if any(FLAGS[name].present for name in FLAGS if _is_configuration(name)):
-        _take_dataset(config["data"])
+        _take_dataset(config)
         mine = configuration()
         for part in ("data", "model", "training"):
             for name, value in mine[part].items():
@@ -246,9 +246,10 @@ def resumed_configuration(run):
     return config
 
 
-def _take_dataset(data):
-    """Makes the run's dataset the default: other flags are judged by it."""
-    own = {"data_dir": data["data_dir"]}
+def _take_dataset(config):
+    """Makes the run's dataset and batches the default: other flags are judged by them."""
+    data = config["data"]
+    own = {"data_dir": data["data_dir"], "batch_size": config["training"]["batch_size"]}
     if not FLAGS["dataset"].present:
         own |= {"dataset": data["name"], "max_unreadable": data.get("max_unreadable", 0)}
     for name, value in own.items():
