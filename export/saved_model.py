@@ -20,7 +20,7 @@ Examples:
 
 FLAGS = flags.FLAGS
 common_flags.define_run()
-flags.DEFINE_string("model_dir", None, "Directory of the versions, named as the model.")
+common_flags.define_directory("model_dir", "Directory of the versions, named as the model.")
 
 
 def main():

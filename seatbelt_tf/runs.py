@@ -17,6 +17,7 @@ import functools
 import hashlib
 import io
 import math
+import os
 import pathlib
 import shutil
 
@@ -70,19 +71,19 @@ class Run:
         Args:
             overwrite: whether an earlier run here may be replaced.
         """
-        if self.config_file.exists() and not overwrite:
+        # Those of `pathlib` raise where there is no permission to look, or a name is too long.
+        holds_run = os.path.exists(self.config_file)
+        if holds_run and not overwrite:
             there = "this run is finished" if self.model_file.exists() else "--resume continues it"
             raise checks.invalid(
                 "run", f"a new directory ({there}, --overwrite replaces it)", repr(str(self.path))
             )
-        occupied = self.path.exists() and (
-            not self.path.is_dir() or any(path.suffix != ".lock" for path in self.path.iterdir())
-        )
-        if occupied and not self.config_file.exists():
+        check_place("run", self.path)
+        found = self.path.iterdir() if self.path.is_dir() else ()
+        if any(path.suffix != ".lock" for path in found) and not holds_run:
             raise checks.invalid(
                 "run", "a directory that is new, empty or holds a run", repr(str(self.path))
             )
-        check_place("run", self.path)
 
     def create(self, config, overwrite=False):
         """Starts a new run, replacing an earlier one's files if told to.
@@ -95,7 +96,8 @@ class Run:
             ValueError: see `check_new`.
         """
         self.check_new(overwrite)
-        for name in CONTENTS:
+        # config.json is replaced in the end: who is killed before leaves what is still a run.
+        for name in CONTENTS[1:]:
             old = self.path / name
             if old.is_dir() and not old.is_symlink():
                 shutil.rmtree(old)
@@ -132,7 +134,7 @@ class Run:
             ValueError: no run here, its config.json is damaged, of another format or has unknown
                 fields, or a link leads out of the directory.
         """
-        if not self.config_file.is_file():
+        if not os.path.isfile(self.config_file):
             raise checks.invalid(
                 "run", "a directory made by trainers.train (no config.json)", repr(str(self.path))
             )

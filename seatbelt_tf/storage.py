@@ -57,9 +57,15 @@ def check_place(name, path):
         path: the directory.
     """
     absolute = pathlib.Path(path).absolute()
-    nearest = next(place for place in (absolute, *absolute.parents) if place.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        wanted = f"a place that can be written to ({nearest} cannot)"
+    try:
+        nearest = next(place for place in (absolute, *absolute.parents) if place.exists())
+        # Read, too: `synchronise` opens the directory.
+        is_writable = nearest.is_dir() and os.access(nearest, os.R_OK | os.W_OK | os.X_OK)
+        reason = None if is_writable else f"{nearest} cannot"
+    except OSError as error:
+        reason = str(error)
+    if reason is not None:
+        wanted = f"a place that can be written to ({reason})"
         raise checks.invalid(name, wanted, repr(str(path)))
 
 
@@ -100,6 +106,8 @@ def read_json(path):
         )
     except RecursionError:
         raise ValueError(f"{path.name} is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _finite(text):

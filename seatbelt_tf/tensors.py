@@ -4,6 +4,7 @@ Headers are compared with what is expected, with the member's real size and with
 any array is allocated; the archive's checksums are verified while reading.
 """
 
+import errno
 import hashlib
 import math
 import pathlib
@@ -20,11 +21,11 @@ MAX_BYTES = 2**33
 # DEFLATE shrinks nothing by more than this (RFC 1951: 258 bytes in 2 bits).
 _MAX_COMPRESSION = 1032
 _MAX_MEMBERS = 100_000
+# Of reading what is damaged; an OSError may be, see `_is_damage`.
 _DAMAGE = (
     EOFError,
     KeyError,
     NotImplementedError,
-    OSError,
     RecursionError,
     RuntimeError,
     SyntaxError,
@@ -63,6 +64,7 @@ def load(path, expected=None, max_bytes=MAX_BYTES):
     Raises:
         ValueError: the file is damaged or forged, holds Python objects, other arrays than
             expected, or more than `max_bytes`.
+        OSError: it is not there or cannot be read, which says nothing of what is in it.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -70,32 +72,56 @@ def load(path, expected=None, max_bytes=MAX_BYTES):
             if expected is not None:
                 _compare(members, expected)
             return {name: _read(archive, *member) for name, member in members.items()}
-    except _DAMAGE as error:
+    except (*_DAMAGE, OSError) as error:
+        if not _is_damage(error):
+            raise
         raise checks.invalid(
             "file", "arrays by name in .npz", f"{path} ({type(error).__name__}: {error})"
         ) from error
 
 
 def set_aside_if_damaged(path, names=None):
-    """Renames a file that cannot be read, so that what it held is computed again; warns.
+    """Renames a file whose contents are damaged, so that they are computed again; warns.
 
     Args:
         path: an .npz file, or nothing.
         names: the arrays that it must hold; None for any.
+
+    Raises:
+        OSError: it is there and cannot be read, or not be renamed.
     """
     path = pathlib.Path(path)
-    if not path.exists():
+    # Where nothing is damaged nothing is written: files may lie where only reading is allowed.
+    if _damage(path, names) is None:
         return
     # Another process may be about to put a good file in its place.
     with storage.claim(path, wait=True):
-        try:
-            found = load(path)
-            if names is not None and set(found) != set(names):
-                raise ValueError(f"it holds {sorted(found)}, not {sorted(names)}")
-        except ValueError as error:
-            if path.exists():
-                warnings.warn(f"{path} was renamed to *.damaged: {error}", stacklevel=2)
-                path.replace(path.with_suffix(".damaged"))
+        damage = _damage(path, names)
+        if damage is not None:
+            warnings.warn(f"{path} was renamed to *.damaged: {damage}", stacklevel=2)
+            path.replace(path.with_suffix(".damaged"))
+
+
+def _damage(path, names):
+    """What is wrong with a file, a ValueError; None where it is whole, or not there."""
+    try:
+        found = load(path)
+        if names is not None and set(found) != set(names):
+            raise ValueError(f"it holds {sorted(found)}, not {sorted(names)}")
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        return error
+    return None
+
+
+def _is_damage(error):
+    """Whether an error while reading is the contents' fault and not the system's.
+
+    Of OSErrors those are that name no error of the system's (a decompressor's), and EINVAL: the
+    place in the file that an archive's directory points to is none.
+    """
+    return not isinstance(error, OSError) or error.errno in (None, errno.EINVAL)
 
 
 def digest(tensors):

@@ -50,6 +50,24 @@ def test_overwriting_replaces_a_runs_files_and_leaves_the_users(tmp_path):
     assert {path.name for path in run.path.iterdir()} == {"config.json", "notes.txt"}
 
 
+@pytest.mark.parametrize("step", ["rmtree", "write_json"])
+def test_a_run_that_was_being_overwritten_can_be_overwritten(step, tmp_path, monkeypatch):
+    run = runs.Run(tmp_path / "run")
+    run.create(SMALLEST)
+    run.attacks.mkdir()
+    (run.path / "notes.txt").write_text("mine")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patches:
+        patches.setattr(runs.shutil if step == "rmtree" else runs, step, stop)
+        with pytest.raises(KeyboardInterrupt):
+            run.create(SMALLEST, overwrite=True)
+    run.create({"model": {"beta": 2}}, overwrite=True)
+    assert {path.name for path in run.path.iterdir()} == {"config.json", "notes.txt"}
+
+
 def test_foreign_directories_are_never_overwritten(tmp_path):
     (tmp_path / "thesis.tex").write_text("…")
     with pytest.raises(ValueError, match="new, empty or holds a run"):
@@ -89,11 +107,12 @@ def test_an_untrained_run_has_no_model_to_load(tmp_path):
         ('{"a": 1e999}', "finite"),
         ("[" * 100_000, "nested"),
         (f'"{"x" * 2**20}"', "larger"),
+        ('{"a": 1', "delimiter"),
     ],
 )
 def test_json_is_read_strictly(text, message, tmp_path):
     (tmp_path / "a.json").write_text(text)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"a\.json.*{message}"):
         runs.read_json(tmp_path / "a.json")
 
 

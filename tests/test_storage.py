@@ -1,5 +1,6 @@
 """Locks between processes, leftovers, strict JSON, links."""
 
+import errno
 import json
 import os
 import subprocess
@@ -87,6 +88,22 @@ def test_what_a_killed_process_was_making_goes_to_the_one_that_waits(tmp_path):
             assert waiting.stdout.readline() == "started\n"
             worker.kill()
             assert waiting.stdout.readline() == "1\n"
+
+
+def test_a_place_that_cannot_be_looked_at_is_refused(tmp_path, monkeypatch):
+    storage.check_place("run", tmp_path / "new" / "run")
+    with pytest.raises(ValueError, match=r"written to \(.*File name too long"):
+        storage.check_place("run", tmp_path / ("x" * 300))
+
+    def refuse(path, **_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    # The tests may be run by root, whom no directory refuses.
+    monkeypatch.setattr(os, "stat", refuse)
+    with pytest.raises(ValueError, match=r"written to \(.*Permission denied"):
+        runs.Run(tmp_path / "run").check_new()
+    with pytest.raises(ValueError, match=r"no config\.json"):
+        runs.Run(tmp_path / "run").check_trained()
 
 
 @pytest.mark.parametrize("kind", hostile.CONFIGS)

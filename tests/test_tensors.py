@@ -1,5 +1,7 @@
 """Arrays in .npz: what was written is read; what was forged is refused before it costs memory."""
 
+import errno
+import os
 import threading
 import tracemalloc
 
@@ -7,7 +9,7 @@ import hostile
 import numpy as np
 import pytest
 
-from seatbelt_tf import storage, tensors
+from seatbelt_tf import checkpoints, storage, tensors
 
 ARRAYS = {
     "a/kernel": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -72,6 +74,45 @@ def test_a_damaged_file_that_is_being_replaced_is_waited_for(tmp_path):
     other.join()
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.npz"]
     tensors.load(path, _expected(ARRAYS))
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.EMFILE])
+def test_a_file_that_cannot_be_read_is_not_taken_for_damaged(number, tmp_path, monkeypatch):
+    kept = checkpoints.Checkpoints(tmp_path)
+    path = kept.save(1, ARRAYS)
+
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patches:
+        patches.setattr(tensors.zipfile, "ZipFile", refuse)
+        for read in (
+            lambda: tensors.load(path),
+            lambda: tensors.set_aside_if_damaged(path),
+            lambda: kept.restore(_expected(ARRAYS), pytest.fail),
+        ):
+            with pytest.raises(OSError, match=os.strerror(number)):
+                read()
+    assert kept.restore(_expected(ARRAYS), pytest.fail)[0] == 1
+
+
+def test_an_archive_that_points_before_its_beginning_is_damaged(tmp_path):
+    path = tmp_path / "a.npz"
+    tensors.save(path, {"x": np.arange(40)})
+    data = bytearray(path.read_bytes())
+    # The end record's offset of the directory: too large, so that members lie at negative places.
+    data[-6:-2] = (2**31).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.warns(UserWarning, match="renamed"):
+        tensors.set_aside_if_damaged(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.damaged"]
+
+
+def test_nothing_is_written_beside_what_is_whole(tmp_path, monkeypatch):
+    tensors.save(tmp_path / "a.npz", ARRAYS)
+    monkeypatch.setattr(storage, "claim", lambda *_, **__: pytest.fail("claimed"))
+    tensors.set_aside_if_damaged(tmp_path / "a.npz", list(ARRAYS))
+    tensors.set_aside_if_damaged(tmp_path / "b.npz")
 
 
 @pytest.mark.parametrize("maker", hostile.NPZ)

@@ -16,7 +16,7 @@ RUNS = pathlib.Path("runs")
 
 def define_run():
     """Defines --run, in the program that calls this."""
-    flags.DEFINE_string("run", None, "Run directory of a trained model, or its name in runs/.")
+    define_directory("run", "Run directory of a trained model, or its name in runs/.")
 
 
 def define_seed():
@@ -33,9 +33,9 @@ def define_data_dir(default="as TFDS has it"):
     define_directory("data_dir", f"TFDS data directory. Default: {default}.")
 
 
-def define_directory(name, text):
+def define_directory(name, text, default=None):
     """Defines a directory, in which ~ is the home directory, in the program that calls this."""
-    flags.DEFINE(_Directory(), name, None, text, serializer=flags.ArgumentSerializer())
+    flags.DEFINE(_Directory(), name, default, text, serializer=flags.ArgumentSerializer())
 
 
 class _Directory(flags.ArgumentParser):
@@ -47,7 +47,7 @@ class _Directory(flags.ArgumentParser):
 
 def data_dir_again():
     """--data_dir as it was given, for the next command: list of a flag, or of nothing."""
-    return [] if FLAGS.data_dir is None else [f"--data_dir={FLAGS.data_dir}"]
+    return [f"--data_dir={FLAGS.data_dir}"] if FLAGS["data_dir"].present else []
 
 
 def find_run(name):
@@ -64,12 +64,14 @@ def find_run(name):
     given = pathlib.Path(name or "")
     places = (given, RUNS / given) if name else ()
     # A directory of images may have the run's name.
-    for path in sorted(places, key=lambda path: not (path / "config.json").exists()):
-        if path.is_dir():
+    # `pathlib` raises where there is no permission to look, or a name is too long.
+    for path in sorted(places, key=lambda path: not os.path.exists(path / "config.json")):
+        if os.path.isdir(path):
             return runs.Run(path)
     known = {
         file.parent.name: str(file.parent)
         for place in places
+        if os.path.isdir(place.parent)
         for file in sorted(place.parent.glob("*/config.json"))
     }
     near = difflib.get_close_matches(given.name, known, n=1)

@@ -5,7 +5,7 @@ import time
 
 from absl import flags
 
-from seatbelt_tf import configuration, presets
+from seatbelt_tf import checks, configuration, presets
 from trainers import battery_flags, common_flags, machine, program, provenance, terminal
 
 DESCRIPTION = """
@@ -39,6 +39,9 @@ def main():
     """Measures what is missing, writes the report and says where it is."""
     started = time.monotonic()
     run = battery_flags.chosen_run("images", "attacked")
+    if FLAGS.images < 2:
+        # Factors that vary and distances between images need as many.
+        raise checks.invalid("images", "an integer of at least 2", FLAGS.images)
     config = run.config()
     data = battery_flags.check_data(config)
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from absl import flags
 
-from seatbelt_tf import checks, datasets, runs
+from seatbelt_tf import checks, datasets, runs, storage
 from trainers import common_flags, kept, program, provenance, terminal
 from trainers.recipes import RECIPES
 from trainers.studies import cells, executor, experiments, ray_executor, scales
@@ -40,11 +40,10 @@ flags.DEFINE_bool("list", False, "Name the experiments and stop.")
 flags.DEFINE_list("dataset", None, "One or more, in place of the experiment's own.")
 flags.DEFINE_enum("scale", "cpu", ["smoke", "cpu", "paper"], "Size of models and attacks.")
 common_flags.define_data_dir()
-flags.DEFINE_string("store", "runs/studies", "Where models and measures are kept.")
-flags.DEFINE_string("results", "results/reproduction", "Where tables and figures go.")
-flags.DEFINE_string(
+common_flags.define_directory("store", "Where models and measures are kept.", "runs/studies")
+common_flags.define_directory("results", "Where tables and figures go.", "results/reproduction")
+common_flags.define_directory(
     "published",
-    None,
     "Folder that every measurement is copied to, a few MB without models; what is there counts as "
     "done, so that a study can go on, or its tables be made, where its store is not.",
 )
@@ -92,6 +91,7 @@ def main():
     for name in ("ray_address", "ray_cpus", "ray_gpus"):
         if FLAGS[name].present and FLAGS.executor != "ray":
             raise checks.invalid(name, "--executor=ray beside it", FLAGS[name].value)
+    _check_places()
     data_dir = FLAGS.data_dir
     if FLAGS.executor == "ray" and data_dir is not None:
         # Workers have another working directory.
@@ -131,6 +131,16 @@ def main():
     if not written:
         raise checks.invalid("store", f"finished work of {', '.join(names)}", FLAGS.store)
     terminal.suggest(f"cat {shlex.quote(str(_results() / 'README.md'))}")
+
+
+def _check_places():
+    """Refuses places that cannot be written to, before there is anything to write."""
+    storage.check_place("results", FLAGS.results)
+    for name in ("store", "published"):
+        place = FLAGS[name].value
+        # Tables can be made of what others keep where only they may write.
+        if place is not None and not (FLAGS.finished and os.path.isdir(place)):
+            storage.check_place(name, place)
 
 
 def _refuse(name, experiment, dataset):

@@ -1,6 +1,7 @@
 """The flags of trainers.train, and the configuration of a run that they make."""
 
 import math
+import os
 import re
 import sys
 
@@ -29,9 +30,8 @@ _NOT_CONFIGURATION = (
 
 def define():
     """Defines the flags, in the program that calls this."""
-    flags.DEFINE_string(
+    common_flags.define_directory(
         "run",
-        None,
         "Run directory. Default: runs/NAME, from the main options; with --resume also a name in "
         "runs/.",
     )
@@ -173,7 +173,7 @@ def configuration():
     }
     data = {
         "name": info.name,
-        "data_dir": FLAGS.data_dir,
+        "data_dir": _data_dir(),
         "image_size": image_size,
         **limit,
         "fingerprint": info.fingerprint,
@@ -197,6 +197,11 @@ def _check_components(model, images):
             f"{pixels}, with --defence=pca",
             units,
         )
+
+
+def _data_dir():
+    """--data_dir as other programs find it, from wherever they are started."""
+    return None if FLAGS.data_dir is None else os.path.abspath(FLAGS.data_dir)
 
 
 def _given(value, default):
@@ -224,6 +229,7 @@ def resumed_configuration(run):
     config = run.config()
     check_training(config)
     if any(FLAGS[name].present for name in FLAGS if _is_configuration(name)):
+        _take_dataset(config)
         mine = configuration()
         for part in ("data", "model", "training"):
             for name, value in mine[part].items():
@@ -236,8 +242,19 @@ def resumed_configuration(run):
         _check_implied(run, config)
     # Another machine may have the same images elsewhere; training compares their fingerprints.
     if FLAGS["data_dir"].present:
-        config["data"]["data_dir"] = FLAGS.data_dir
+        config["data"]["data_dir"] = _data_dir()
     return config
+
+
+def _take_dataset(config):
+    """Makes the run's dataset and batches the default: other flags are judged by them."""
+    data = config["data"]
+    own = {"data_dir": data["data_dir"], "batch_size": config["training"]["batch_size"]}
+    if not FLAGS["dataset"].present:
+        own |= {"dataset": data["name"], "max_unreadable": data.get("max_unreadable", 0)}
+    for name, value in own.items():
+        # Flags that were given stay.
+        FLAGS.set_default(name, value)
 
 
 def given_beside_configuration():

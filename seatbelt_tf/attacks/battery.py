@@ -24,6 +24,8 @@ OUTCOMES = ("loss", "divergence", "fresh_divergence", "target_loss", "closed_sha
 # Attacks solved and stored together: fewer at once take longer, more are seldom reported and saved.
 # All λ of a pair belong together, since they start each other.
 ATTACKS_AT_ONCE = 200
+# In batteries of versions that did not write it down.
+_UNNAMED_ATTACKS_AT_ONCE = 50
 # Of so many attacks one is gone on with and tried by a first-order method, too, as a check.
 CHECKED_EVERY = 10
 
@@ -74,8 +76,12 @@ class Battery:
         settings = self.path / "battery.json"
         if not settings.exists():
             return max(1, ATTACKS_AT_ONCE // len(self.weights))
-        stored = runs.read_json(settings).get("pairs_at_once")
-        return checks.positive_integer(f"pairs_at_once of {settings}", stored)
+        stored = runs.read_json(settings)
+        if not isinstance(stored, dict):
+            raise checks.invalid(f"{settings}", "a JSON object", type(stored).__name__)
+        unnamed = max(1, _UNNAMED_ATTACKS_AT_ONCE // len(self.weights))
+        found = stored.get("pairs_at_once", unnamed)
+        return checks.positive_integer(f"pairs_at_once of {settings}", found)
 
     def parts(self):
         """The parts of the battery: (file, pairs of it)."""

@@ -1,5 +1,7 @@
 """Attacks that go wrong, and batteries that are stopped or damaged."""
 
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -88,6 +90,18 @@ def test_a_battery_goes_on_in_the_parts_that_it_was_begun_in(pairs, tmp_path, mo
     settings.write_text(settings.read_text().replace('"pairs_at_once": 1', '"pairs_at_once": "1"'))
     with pytest.raises(ValueError, match=r"pairs_at_once of .*a positive integer"):
         _battery(tmp_path, *pairs)
+
+
+def test_a_battery_that_does_not_say_its_parts_is_an_earlier_versions(tmp_path):
+    made = _battery(tmp_path, *_pairs(2))
+    settings = made.path / "battery.json"
+    storage.write_json(settings, made.settings)
+    # Three weights: 50 attacks at once were 16 pairs.
+    assert _battery(tmp_path, *_pairs(2)).pairs_at_once == 16
+    for text, message in (("[]", "a JSON object"), ("{", "Expecting property name")):
+        settings.write_text(text)
+        with pytest.raises(ValueError, match=rf"{re.escape(str(settings))}.*{message}"):
+            _battery(tmp_path, *_pairs(2))
 
 
 def test_a_part_that_another_process_made_is_not_made_again(pairs, tmp_path, monkeypatch):

@@ -187,6 +187,18 @@ def test_another_array_is_refused(array, tmp_path):
         prepare(Faces3d, tmp_path, tmp_path / "data")
 
 
+@pytest.mark.parametrize("kind", ["npz", "header"])
+def test_what_is_no_whole_array_is_refused(kind, tmp_path):
+    path = tmp_path / "basel_face_renders.npy"
+    with path.open("wb") as file:
+        (np.savez if kind == "npz" else np.save)(file, faces_array())
+    if kind == "header":
+        # An opening bracket in place of the dictionary's closing one.
+        path.write_bytes(path.read_bytes().replace(b"}", b"{", 1))
+    with pytest.raises(ValueError, match=r"basel_face_renders\.npy: not a whole \.npy array"):
+        prepare(Faces3d, tmp_path, tmp_path / "data")
+
+
 def hostile(tar, change):
     """Adds what no archive of renders holds."""
     name = view_name(1, 1, 1)

@@ -97,6 +97,7 @@ BAD = {
     "--run=run --pairs=0": "pairs",
     "--run=run --weights=-1": "weights",
     "--run=run --images=0": "images",
+    "--run=run --images=1": "an integer of at least 2",
     "--run=run --attacked=0": "attacked",
     "--run=run --max_evaluations=x": "max_evaluations",
     "--run=run --seed=-1": "seed",

@@ -74,6 +74,30 @@ def test_flags_of_one_name_have_one_meaning(helps):
     assert len(meanings) > 60
 
 
+PLACES = {
+    "train": ("run", "data_dir"),
+    "attack": ("run", "data_dir"),
+    "evaluate": ("run", "data_dir"),
+    "reproduce": ("store", "results", "published", "data_dir"),
+    "prepare": ("manual_dir", "data_dir"),
+    "saved_model": ("run", "model_dir"),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_home_directory_is_found_in_every_place(name, tmp_path):
+    code = (
+        f"import sys; from {PROGRAMS[name]} import {name} as program; "
+        "program.FLAGS(sys.argv); "
+        f"print(*(program.FLAGS[name].value for name in {PLACES[name]}))"
+    )
+    given = [f"--{flag}=~/{flag}" for flag in PLACES[name]]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    command = [sys.executable, "-c", code, *given]
+    said = subprocess.check_output(command, env=environment, text=True)
+    assert said.split() == [str(tmp_path / flag) for flag in PLACES[name]]
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A working directory with runs."""
@@ -134,6 +158,8 @@ def test_what_goes_wrong_is_one_line_and_a_status(error, status, monkeypatch, ca
         ("trials/dep", "did you mean 'runs/trials/deep'"),
         ("elsewhere/vea", "did you mean 'elsewhere/vae'"),
         ("nowhere/x", "no config.json"),
+        ("x" * 300, "no config.json"),
+        ("x" * 300 + "/y", "no config.json"),
         ("", "--run=NAME"),
         (None, "--run=NAME"),
     ],

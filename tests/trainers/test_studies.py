@@ -86,6 +86,32 @@ def test_what_is_published_counts_as_done_without_the_store(trained, tmp_path):
     assert cells.missing(store, other, published) == (True, wanted.measures)
 
 
+def test_a_damaged_measure_is_set_aside_and_made_again(trained, tmp_path):
+    model, measure = ZOO.single(1.0), ZOO.clean()
+    wanted = cells.Cell(model, (measure,))
+    store, published = tmp_path / "store", tmp_path / "published"
+    run = cells.run_of(store, model)
+    shutil.copytree(trained.directory / "run", run.path)
+    (kept_file,) = cells.files_of(run, [measure]).values()
+    copy = cells.published_file(published, model, measure)
+    kept.keep(kept_file, lambda: {"elbo": np.array(-1.0)})
+    cells.publish(store, wanted, published)
+
+    copy.write_bytes(copy.read_bytes()[:-50])
+    with pytest.warns(UserWarning, match=f"{copy.name} was renamed"):
+        cells.publish(store, wanted, published)
+    assert copy.with_suffix(".damaged").exists()
+    assert not cells.missing(tmp_path / "nothing", wanted, published)[0]
+
+    for look in (cells.missing, cells.results):
+        good = kept_file.read_bytes()
+        kept_file.write_bytes(good[:-50])
+        with pytest.warns(UserWarning, match=f"{kept_file.name} was renamed"):
+            look(store, wanted)
+        assert cells.missing(store, wanted) == (False, (measure,))
+        kept_file.write_bytes(good)
+
+
 def test_what_is_published_of_other_weights_does_not_count_beside_a_model(trained, tmp_path):
     model, measure = ZOO.single(1.0), ZOO.clean()
     wanted = cells.Cell(model, (measure,))
@@ -458,6 +484,7 @@ def test_classifiers_are_trained_for_as_long_as_the_scale_says(monkeypatch):
     assert taken == [{"attacked": 10, "steps": 20, "radii": ()}]
 
 
+_PLACE = "Expected a place that can be written to"
 BAD = {
     "unknown experiment": (("--experiment=figure7",), "did you mean"),
     "no experiment": ((), "--list"),
@@ -473,12 +500,22 @@ BAD = {
     ),
     "Ray's without it": (("--experiment=figure3", "--ray_cpus=2"), "--executor=ray"),
     "nothing finished": (("--experiment=figure3", "--finished"), "finished work of figure3"),
+    **{
+        f"{flag} {place}": (("--experiment=figure3", f"--{flag}={place}"), f"for {flag}. {_PLACE}")
+        for flag in ("store", "results", "published")
+        for place in ("file", "file/below")
+    },
+    "nothing published": (
+        ("--experiment=figure3", "--finished", "--published=file"),
+        f"for published. {_PLACE}",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_refused_in_one_line(case, tmp_path):
+    (tmp_path / "file").touch()
     arguments, words = BAD[case]
     result = run_program("reproduce", *arguments, directory=tmp_path)
     assert_refused(result, words)
-    assert not any(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import tfds_files
+from PIL import Image
 from programs import SMALL, SMALLEST, assert_refused, run_program
 
 from seatbelt_tf import runs
@@ -126,6 +127,7 @@ BAD = {
     "--resume --overwrite": "both",
     "--resume --run=nowhere": "no config.json",
     "--run=file/run": "written to",
+    f"--run={'x' * 300}": "written to ([Errno 36] File name too long",
     "--run=.": "new, empty",
     "--defence=adversary": "adversarial",
     "--defence_radius=3": "--defence=adversarial or smooth_encoder",
@@ -168,14 +170,51 @@ DEFENCES = [
 ]
 
 
-def _of_flags(function, *arguments):
+def _of_flags(function, *arguments, given=""):
     """What a function of `train_flags` returns for a command line."""
     script = (
         "import sys; from trainers import train, train_flags; train.FLAGS(sys.argv); "
-        f"import json; print(json.dumps(train_flags.{function}()))"
+        "import json; from seatbelt_tf import runs; "
+        f"print(json.dumps(train_flags.{function}({given})))"
     )
     command = [sys.executable, "-c", script, *arguments]
-    return json.loads(subprocess.check_output(command, cwd=ROOT, text=True))
+    return json.loads(subprocess.check_output(command, cwd=ROOT, text=True).splitlines()[-1])
+
+
+def test_a_relative_data_directory_is_kept_as_it_is_found_from_elsewhere(tmp_path):
+    config = _of_flags("configuration", "--data_dir=docs")
+    assert config["data"]["data_dir"] == str(ROOT / "docs")
+    runs.Run(tmp_path).create(config)
+    run = f"runs.Run({str(tmp_path)!r})"
+    for given in ("docs", "./docs", str(ROOT / "docs")):
+        flags = ("--resume", f"--data_dir={given}", "--image_size=64")
+        assert _of_flags("resumed_configuration", *flags, given=run)["data"] == config["data"]
+    flags = ("--resume", "--data_dir=tests")
+    resumed = _of_flags("resumed_configuration", *flags, given=run)
+    assert resumed["data"]["data_dir"] == str(ROOT / "tests")
+
+
+def test_flags_that_are_repeated_are_judged_by_the_runs_own_dataset(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for brightness in range(40):
+        image = Image.new("L", (8, 8), brightness)
+        image.save(tmp_path / "photos" / f"{brightness}.png")
+    (tmp_path / "photos" / "0.png").write_bytes(b"broken")
+    own = (
+        f"--dataset=folder:{tmp_path / 'photos'}",
+        f"--data_dir={tmp_path}",
+        "--max_unreadable=1",
+        "--batch_size=8",
+    )
+    runs.Run(tmp_path / "run").create(_of_flags("configuration", *own, "--image_size=128"))
+    for flags, message in (
+        ("--image_size=64", "Expected 128, as run was started with"),
+        ("--image_size=128 --beta=7", "Expected 6.0, as run was started with"),
+        ("--dataset=sprites", f"'folder:{tmp_path / 'photos'}', as run was started with"),
+    ):
+        given = ("--resume", "--run=run", *flags.split())
+        result = run_program("train", *given, directory=tmp_path, without_tensorflow=True)
+        assert_refused(result, message)
 
 
 def test_what_no_configuration_has_is_repeated_by_the_command_that_goes_on():

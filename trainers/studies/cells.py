@@ -111,7 +111,10 @@ def published_file(published, model, measure):
 
 
 def missing(store, cell, published=None):
-    """(whether the model is still to be trained, the measures still to be made)."""
+    """(whether the model is still to be trained, the measures still to be made).
+
+    Measures that are damaged are renamed, here and wherever they are read, and are to be made.
+    """
     wanted = cell.measures if published is None else _unpublished(store, cell, published)
     run = run_of(store, cell.model)
     if not wanted:
@@ -120,7 +123,7 @@ def missing(store, cell, published=None):
         # Trained anew it may have other weights than what was measured before.
         return True, cell.measures
     files = files_of(run, wanted)
-    return False, tuple(measure for measure, path in files.items() if not path.exists())
+    return False, tuple(measure for measure, path in files.items() if not _is_there(path))
 
 
 def is_in_training(store, cell):
@@ -177,7 +180,7 @@ def results(store, cell, published=None):
     if run.model_file.exists():
         seconds = np.float64(training_seconds(run))
         for measure, path in files_of(run, cell.measures).items():
-            if path.exists():
+            if _is_there(path):
                 found[measure] = {**tensors.load(path), "training_seconds": seconds}
     return found
 
@@ -197,13 +200,19 @@ def publish(store, cell, published):
 def _published(store, cell, published):
     """The published results that count beside a store: dict of `Measure` to dict of arrays."""
     paths = {m: published_file(published, cell.model, m) for m in cell.measures}
-    found = {m: _unpacked(tensors.load(path)) for m, path in paths.items() if path.exists()}
+    found = {m: _unpacked(tensors.load(path)) for m, path in paths.items() if _is_there(path)}
     run = run_of(store, cell.model)
     if not found or not run.model_file.exists():
         return found
     own = run.model_digest()
     # The tuning that was rebuilt from its table (docs/decisions.md) names none.
     return {m: arrays for m, arrays in found.items() if arrays.get("model_digest", own) == own}
+
+
+def _is_there(path):
+    """Whether a measure is; a damaged one is renamed, with a warning, and measured again."""
+    tensors.set_aside_if_damaged(path)
+    return path.exists()
 
 
 def _unpublished(store, cell, published):

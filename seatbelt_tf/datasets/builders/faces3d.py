@@ -1,5 +1,7 @@
 """TFDS builder of renders of the Basel face model (Paysan et al. 2009), 64×64 and grey."""
 
+import tokenize
+
 import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
@@ -89,6 +91,7 @@ class Faces3d(tfds.core.GeneratorBasedBuilder):
 
 def _numpy_array(file, path):
     try:
-        return np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        # `np.load` would open an .npz, too.
+        return np.lib.format.read_array(file, allow_pickle=False)
+    except (ValueError, EOFError, OSError, tokenize.TokenError) as error:
         raise ValueError(f"{path}: not a whole .npy array ({error})") from error
