@@ -494,3 +494,29 @@ def test_scoring_draws_are_those_of_the_seed():
     assert not np.any(np.isclose(one, attackers))
     np.testing.assert_array_equal(one, same)
     assert np.any(one != other)
+
+
+def test_the_fresh_divergence_is_averaged_over_draws_that_the_attack_has_not_seen(model):
+    images, targets = _pairs(2, (32, 32, 1), size=1.0)
+    options = {"ancestors": "sample", "draws": 1, "max_evaluations": 10, "seed": 5}
+    result = attacks.attack(model, images, targets, np.full(2, 1e-3), **options)
+
+    def averaged(noise):
+        """Σ_i KL(q(z^i | x + d) ‖ q(z^i | x_t)) in float64, one draw of the ancestors at a time."""
+        found = []
+        for place in range(len(noise[0])):
+            one = tuple(draws[place : place + 1] for draws in noise)
+            ends = (model.posteriors(end, one) for end in (result.adversarial, targets))
+            total = np.zeros(2)
+            for attacked, target in zip(*ends, strict=True):
+                mean, stddev, end, width = (np.float64(t)[:, 0] for t in (*attacked, *target))
+                terms = np.log(width / stddev) + (stddev**2 + (mean - end) ** 2) / (2 * width**2)
+                total += np.sum(terms - 0.5, axis=1)
+            found.append(total)
+        return np.mean(found, axis=0)
+
+    seen = averaged(scoring.draw(model, 1, 5, scoring.ATTACKS))
+    np.testing.assert_allclose(result.divergence, seen, rtol=1e-3)
+    fresh = averaged(scoring.draw(model, 16, 6))
+    np.testing.assert_allclose(result.fresh_divergence, fresh, rtol=1e-3)
+    assert not np.any(np.isclose(seen, fresh, rtol=1e-2))
