@@ -180,17 +180,21 @@ def test_what_is_proven_and_what_breaks_it_is_reported_by_tolerance(tmp_path):
 def test_tables_are_what_the_published_measurements_say(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "_figures", lambda *_: {})
     results = ROOT / "results"
-    for folder in results.glob("reproduction/cpu/defences-*"):
+    folders = sorted(results.glob("reproduction/cpu/defences-*"))
+    assert [folder.name for folder in folders] == ["defences-cifar10", "defences-sprites"]
+    for folder in folders:
         zoo = Zoo(scales.SCALES["cpu"], folder.name.removeprefix("defences-"), None)
         wanted = trial.tuning(zoo)
         tuned = study.Findings(tmp_path, cells.merged(wanted), results / "measured")
         wanted = cells.merged([*wanted, *trial.trial(zoo, tuned)])
         findings = study.Findings(tmp_path, wanted, results / "measured")
-        for name, rows in report.report(zoo, findings).tables.items():
-            if rows:
-                with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-                    written = list(csv.DictReader(file))
-                assert [{k: str(v) for k, v in row.items()} for row in rows] == written
+        tables = report.report(zoo, findings).tables
+        tables = {name: rows for name, rows in tables.items() if rows}
+        assert set(tables) == {path.stem for path in folder.glob("*.csv")}
+        for name, rows in tables.items():
+            with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+                written = list(csv.DictReader(file))
+            assert [{k: str(v) for k, v in row.items()} for row in rows] == written
 
 
 def test_random_inference_is_compared_under_its_own_attack():
