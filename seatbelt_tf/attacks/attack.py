@@ -106,7 +106,8 @@ def attack(
         seed: of the ancestors' draws and the restarts.
         draws: number of draws S for "sample" and "fresh".
         squared_norm: λ‖d‖₂² in place of λ‖d‖₂.
-        restarts: further starts from uniformly random distortions; the best result counts.
+        restarts: further starts from uniformly random distortions of up to a quarter of the
+            bounds' width; the best result counts.
         pair_ids: (B,) integers, equal for attacks on the same images and targets that differ in λ
             only, which then start each other (warm starts along the λ path).
         optimizer: "lbfgs", "tfp", "scipy" or "adam": see `minimize_in_box`.
@@ -173,7 +174,7 @@ class Attack:
     ):
         self._seed = checks.seed("seed", seed)
         self.problem = Problem(victim, objective, layers, ancestors, draws, seed, squared_norm)
-        self._bounds = bounds
+        self._bounds = tuple(map(float, bounds))
         self._restarts = checks.whole_number("restarts", restarts)
         self._chunk_size = checks.positive_integer("chunk_size", chunk_size)
         self._max_evaluations = checks.positive_integer("max_evaluations", max_evaluations)
@@ -229,8 +230,10 @@ class Attack:
         first_loss = best.loss.copy()
         everything = np.arange(len(images))
         rng = np.random.default_rng(self._seed)
+        width = self._bounds[1] - self._bounds[0]
+        size = width / 4 if np.isfinite(width) else 0.5
         for _ in range(self._restarts):
-            distortions = rng.uniform(-0.5, 0.5, images.shape).astype(np.float32)
+            distortions = rng.uniform(-size, size, images.shape).astype(np.float32)
             starts = np.clip(images + distortions, *self._bounds)
             _keep_better(best, everything, solve(everything, starts, self._max_evaluations))
         sources = _best_of_pair(best, pair_ids, weights, self.problem)

@@ -72,7 +72,8 @@ def crossed_ratio_interval(values, reference, confidence=0.95, seed=0):
         seed: see `bootstrap_interval`.
 
     Returns:
-        (ratio, lower, upper), floats.
+        (ratio, lower, upper), floats; an end among resamples whose mean of the reference is not
+        positive is infinite.
 
     Raises:
         ValueError: see `crossed_bootstrap_interval`; also two shapes, or a mean of the reference
@@ -112,4 +113,10 @@ def _ends(means, confidence):
     if not 0 < confidence < 1:
         raise checks.invalid("confidence", "a number between 0 and 1", confidence)
     tails = (1 - confidence) / 2
-    return map(float, np.quantile(means, (tails, 1 - tails)))
+    # Between infinity and anything NumPy's interpolation may be NaN.
+    with np.errstate(invalid="ignore"):
+        ends = np.quantile(means, (tails, 1 - tails))
+    if not np.all(np.isfinite(ends)):
+        above = np.quantile(means, (tails, 1 - tails), method="higher")
+        ends = np.where(np.isfinite(ends), ends, above)
+    return map(float, ends)

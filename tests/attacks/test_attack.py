@@ -17,10 +17,12 @@ def _pairs(count=6, shape=SHAPE, seed=1, size=0.2):
     return rng.uniform(-size, size, (2, count, *shape)).astype(np.float32)
 
 
-def test_squared_norm_attack_on_a_linear_encoder_is_the_ridge_solution():
+@pytest.mark.parametrize("optimizer", ["lbfgs", "scipy", "tfp"])
+def test_squared_norm_attack_on_a_linear_encoder_is_the_ridge_solution(optimizer):
     victim, (images, targets) = victims.Linear(), _pairs()
     weights = np.geomspace(1e-2, 10, 6)
-    result = attacks.attack(victim, images, targets, weights, squared_norm=True)
+    options = {"squared_norm": True, "optimizer": optimizer}
+    result = attacks.attack(victim, images, targets, weights, **options)
     matrix = np.float64(victim.encoder)
     for row in range(6):
         # Minimise λ‖d‖² + ‖Aᵀ(d − t)‖² / (2 s²), t = x_t − x, inside the box (not binding here).
@@ -34,8 +36,55 @@ def test_squared_norm_attack_on_a_linear_encoder_is_the_ridge_solution():
     np.testing.assert_allclose(
         result.loss, weights * result.distortion_norm**2 + result.divergence, rtol=1e-4
     )
-    same = attacks.attack(victim, images, images, weights, squared_norm=True)
+    same = attacks.attack(victim, images, images, weights, **options)
     assert np.all(same.status == attacks.Status.OPTIMAL_AT_START)
+
+
+class InBytes(victims.Linear):
+    """The same of pixels from 0 to 255."""
+
+    def mean(self, images):
+        return super().mean(images / 127.5 - 1)
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "scipy"])
+def test_a_problem_in_another_box_has_the_same_solution_in_it(optimizer):
+    images, targets = _pairs(size=1.0)
+    weights = np.geomspace(1e-2, 10, 6)
+    usual = attacks.attack(victims.Linear(), images, targets, weights, squared_norm=True)
+    # Some of the bounds bind.
+    assert np.any(np.abs(usual.adversarial) == 1)
+    found = attacks.attack(
+        InBytes(),
+        *np.clip(127.5 * (np.stack([images, targets]) + 1), 0, 255),
+        weights / 127.5**2,
+        bounds=(np.float64(0), np.float64(255)),
+        squared_norm=True,
+        restarts=1,
+        optimizer=optimizer,
+    )
+    assert found.adversarial.dtype == np.float32
+    assert found.adversarial.min() == 0
+    np.testing.assert_allclose(found.loss, usual.loss, rtol=1e-4)
+    np.testing.assert_allclose(found.adversarial / 127.5 - 1, usual.adversarial, atol=1e-3)
+
+
+def test_random_starts_are_as_far_apart_as_the_box_is_wide(monkeypatch):
+    images, targets = _pairs()
+    solve, starts = attacks.Attack._solve, []
+
+    def recorded(self, *arrays, **options):
+        starts.append(arrays[3])
+        return solve(self, *arrays, **options)
+
+    monkeypatch.setattr(attacks.Attack, "_solve", recorded)
+    options = {"restarts": 1, "max_evaluations": 1}
+    attacks.attack(victims.Linear(), images, targets, np.ones(6), **options)
+    ends = 127.5 * (np.stack([images, targets]) + 1)
+    attacks.attack(InBytes(), *ends, np.ones(6), bounds=(0, 255), **options)
+    _, usual, _, scaled = starts
+    assert 0.45 < np.max(np.abs(usual - images)) <= 0.5
+    np.testing.assert_allclose(scaled / 127.5 - 1, usual, atol=1e-5)
 
 
 def test_all_of_the_papers_weights_are_finite_and_never_worse_than_no_attack():
@@ -452,3 +501,29 @@ def test_scoring_draws_are_those_of_the_seed():
     assert not np.any(np.isclose(one, attackers))
     np.testing.assert_array_equal(one, same)
     assert np.any(one != other)
+
+
+def test_the_fresh_divergence_is_averaged_over_draws_that_the_attack_has_not_seen(model):
+    images, targets = _pairs(2, (32, 32, 1), size=1.0)
+    options = {"ancestors": "sample", "draws": 1, "max_evaluations": 10, "seed": 5}
+    result = attacks.attack(model, images, targets, np.full(2, 1e-3), **options)
+
+    def averaged(noise):
+        """Σ_i KL(q(z^i | x + d) ‖ q(z^i | x_t)) in float64, one draw of the ancestors at a time."""
+        found = []
+        for place in range(len(noise[0])):
+            one = tuple(draws[place : place + 1] for draws in noise)
+            ends = (model.posteriors(end, one) for end in (result.adversarial, targets))
+            total = np.zeros(2)
+            for attacked, target in zip(*ends, strict=True):
+                mean, stddev, end, width = (np.float64(t)[:, 0] for t in (*attacked, *target))
+                terms = np.log(width / stddev) + (stddev**2 + (mean - end) ** 2) / (2 * width**2)
+                total += np.sum(terms - 0.5, axis=1)
+            found.append(total)
+        return np.mean(found, axis=0)
+
+    seen = averaged(scoring.draw(model, 1, 5, scoring.ATTACKS))
+    np.testing.assert_allclose(result.divergence, seen, rtol=1e-3)
+    fresh = averaged(scoring.draw(model, 16, 6))
+    np.testing.assert_allclose(result.fresh_divergence, fresh, rtol=1e-3)
+    assert not np.any(np.isclose(seen, fresh, rtol=1e-2))

@@ -199,6 +199,18 @@ def test_the_interval_of_a_ratio_covers_it_and_is_nothing_without_noise():
     np.testing.assert_allclose(same, 0.3)
 
 
+def test_a_ratio_to_what_may_be_nothing_has_no_upper_end():
+    # A quarter of the resamples take the second pair alone, whose reference is negative.
+    found = intervals.crossed_ratio_interval([[1.0, 1.0]], [[3.0, -1.0]])
+    assert found == (1.0, 1 / 3, np.inf)
+    # The inner two fifths take both.
+    within = intervals.crossed_ratio_interval([[1.0, 1.0]], [[3.0, -1.0]], confidence=0.4)
+    assert within == (1.0, 1.0, 1.0)
+    with np.errstate(invalid="raise"):
+        always = intervals.crossed_ratio_interval([[1.0, 1.0]], [[3.0, -1.0]], confidence=0.999)
+    assert always == (1.0, 1 / 3, np.inf)
+
+
 @pytest.mark.parametrize(
     ("reference", "words"),
     [(np.ones((1, 3)), r"reference\.shape"), (-np.ones((1, 2)), "positive mean")],

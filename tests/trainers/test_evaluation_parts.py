@@ -1,13 +1,14 @@
 """Parts of an evaluation: kept by model and settings, and classifiers where there are classes."""
 
 import functools
+import types
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from seatbelt_tf import SeatbeltVAE, runs
-from seatbelt_tf.evaluation import downstream
+from seatbelt_tf.evaluation import distortion, downstream
 from trainers import kept
 from trainers.evaluation import output, parts, sections
 
@@ -109,3 +110,75 @@ def test_what_is_proven_is_told_of_lipschitz_models_alone(run):
     assert told["certified_0.5_at_1"] == np.mean(found["sample_radius"][2] >= 1)
     plain = SeatbeltVAE((64, 64, 1), (4,))
     assert parts.certificates(parts.Subject(run, data, plain), 5) is None
+
+
+def test_classifiers_under_attack_are_told_by_task():
+    correct = {task: np.arange(8) < 7 - place for place, task in enumerate(downstream.TASKS)}
+    attacked = {task: np.arange(4) < 2 - place for place, task in enumerate(downstream.TASKS)}
+    rows, norms = np.arange(4, 8), np.array([1.0, 2.0, 3.0, 6.0])
+    found = downstream.Downstream(correct, attacked, rows, rows[::-1], norms)
+    section = sections.downstream(found)
+    told = {row.name: row for row in section.rows}
+    means = {name: row.mean for name, row in told.items()}
+    assert means == {
+        "mlp_reconstruction_clean": 7 / 8,
+        "mlp_reconstruction_attacked": 2 / 4,
+        "mlp_reconstruction_drop": -1 / 4,
+        "conv_reconstruction_clean": 6 / 8,
+        "conv_reconstruction_attacked": 1 / 4,
+        "conv_reconstruction_drop": -1 / 4,
+        "mlp_latents_clean": 5 / 8,
+        "mlp_latents_attacked": 0,
+        "mlp_latents_drop": -1 / 4,
+        "distortion_norm": 3.0,
+    }
+    for row in section.rows:
+        assert row.lower <= row.mean <= row.upper
+    assert (
+        told["mlp_latents_attacked"].meaning == "MLP of latents: accuracy on the 4 attacked images"
+    )
+    assert told["distortion_norm"].unit == "L₂"
+
+
+def _headline(pairs, fired=()):
+    """What the page says first of pairs of which the odd ones have no gap to close."""
+    count = 3 * len(pairs)
+    has_gap = np.repeat(np.array(pairs) % 2 == 0, 3)
+    records = {
+        "pair": np.repeat(np.arange(len(pairs)), 3),
+        "weight": np.tile([0.01, 1.0, 100.0], len(pairs)),
+        "distortion_norm": np.tile([4.0, 2.0, 0.0], len(pairs)),
+        "target_distance": np.full(count, 8.0),
+        "closed_share": np.where(has_gap, np.tile([1.0, 0.6, 0.0], len(pairs)), np.nan),
+        "target_loss": np.full(count, 20.0),
+        "floor": np.full(count, 8.0),
+        "ceiling": np.where(has_gap, 40.0, 8.0),
+        "loss": np.tile([1.0, 4.0, 10.0], len(pairs)),
+        "divergence": np.tile([0.5, 3.0, 10.0], len(pairs)),
+        "unattacked_divergence": np.full(count, 10.0),
+        "evaluations": np.full(count, 4),
+        "status": np.zeros(count, int),
+    }
+    without = np.full(21, np.nan)
+    blending = np.stack([distortion.BLENDING_RATIOS if p % 2 == 0 else without for p in pairs])
+    battery = types.SimpleNamespace(options={"objective": "latent_kl"})
+    diagnoses = [types.SimpleNamespace(name=name, fired=name in fired) for name in ("one", "two")]
+    (sentence,) = sections.headline([sections.Attacked(battery, records, diagnoses, {})], blending)
+    return sentence
+
+
+def test_the_headline_says_what_an_attack_is_worth_and_of_how_many_pairs():
+    # The area that test_robustness.py counts by hand.
+    assert _headline([0, 2, 1]) == (
+        "latent_kl: area above blending 0.275 [0.275, 0.275], where 0 is no gain, over the 2 of 3 "
+        "pairs that have a gap to close; half of the gap is closed by a distortion of 21% of the "
+        "way to the target. None of 2 checks of the attack fired."
+    )
+    assert "above blending 0.275 (one pair, so no interval), where" in _headline([0])
+    assert "(one pair, so no interval), where 0 is no gain, over the 1 of 2" in _headline([0, 1])
+    nothing = _headline([1, 3], fired=("two",))
+    assert nothing.startswith("latent_kl: no pair has a gap to close, since targets")
+    assert nothing.endswith(
+        " 1 of 2 checks of the attack fired (two): no evidence of robustness until they are "
+        "resolved."
+    )

@@ -67,7 +67,9 @@ def main():
     if how == "NaN":
         objective = SeatbeltVAE._objective
         SeatbeltVAE._objective = lambda self, *a, **k: spoil(self, objective(self, *a, **k))
-    model = training.train(run, run.config(), arguments=["--strategy=default"])
+    # None is due by the clock.
+    options = {"checkpoint_seconds": 1e9, "arguments": ["--strategy=default"]}
+    model = training.train(run, run.config(), **options)
     np.savez(run.path / "weights.npz", *[variable.numpy() for variable in model.variables])
 
 program.start(main, "")

@@ -66,11 +66,11 @@ def test_attacks_are_transferred_to_a_chain_from_the_model_without_it(trained, t
     assert "area_transferred" not in own
 
 
-def _certificates():
+def _certificates(shares=(0.25, 0.5)):
     model = SeatbeltVAE((64, 64, 1), (4,), defences={"lipschitz": {"bound": 1.5}})
     config = {"data": {"name": "sprites", "data_dir": None, "image_size": 64}}
     return measures.certificates(
-        model, None, config, 3, (0.1, 1.0), (0.25, 0.5), 0.9, pairs=2, starts=1, steps=3
+        model, None, config, 3, (0.1, 1.0), shares, 0.9, pairs=2, starts=1, steps=3
     )
 
 
@@ -82,6 +82,8 @@ def test_no_certificate_is_broken():
     assert np.all(found["certified"][1] >= found["certified"][0])
     np.testing.assert_allclose(found["tolerances"] / found["mean_radius"], 1.5, rtol=1e-3)
     assert (found["mean_violations"], found["sample_violations"]) == (0, 0)
+    # Of two images, two radii and two tolerances all.
+    assert found["sample_checks"] == 8
 
 
 def test_a_certificate_that_is_wrong_is_found_out(monkeypatch):
@@ -90,9 +92,9 @@ def test_a_certificate_that_is_wrong_is_found_out(monkeypatch):
         return lipschitz.Certificate(1e6, np.full(len(images), 1e6))
 
     monkeypatch.setattr(lipschitz, "certificate", wrong)
-    # Samples of an untrained model are nowhere near each other on this scale.
-    monkeypatch.setattr(measures, "_norms", lambda images: np.full(len(images), 1.0 + len(images)))
-    found = _certificates()
+    # Samples of an untrained model are about 0.1 from each other, these tolerances below 0.02.
+    found = _certificates(shares=(1e-4, 5e-4))
+    assert np.all(found["tolerances"] < 0.02)
     assert found["mean_violations"] == 4
     assert found["sample_violations"] == found["sample_checks"] == 8
 
@@ -178,17 +180,21 @@ def test_what_is_proven_and_what_breaks_it_is_reported_by_tolerance(tmp_path):
 def test_tables_are_what_the_published_measurements_say(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "_figures", lambda *_: {})
     results = ROOT / "results"
-    for folder in results.glob("reproduction/cpu/defences-*"):
+    folders = sorted(results.glob("reproduction/cpu/defences-*"))
+    assert [folder.name for folder in folders] == ["defences-cifar10", "defences-sprites"]
+    for folder in folders:
         zoo = Zoo(scales.SCALES["cpu"], folder.name.removeprefix("defences-"), None)
         wanted = trial.tuning(zoo)
         tuned = study.Findings(tmp_path, cells.merged(wanted), results / "measured")
         wanted = cells.merged([*wanted, *trial.trial(zoo, tuned)])
         findings = study.Findings(tmp_path, wanted, results / "measured")
-        for name, rows in report.report(zoo, findings).tables.items():
-            if rows:
-                with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-                    written = list(csv.DictReader(file))
-                assert [{k: str(v) for k, v in row.items()} for row in rows] == written
+        tables = report.report(zoo, findings).tables
+        tables = {name: rows for name, rows in tables.items() if rows}
+        assert set(tables) == {path.stem for path in folder.glob("*.csv")}
+        for name, rows in tables.items():
+            with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+                written = list(csv.DictReader(file))
+            assert [{k: str(v) for k, v in row.items()} for row in rows] == written
 
 
 def test_random_inference_is_compared_under_its_own_attack():
