@@ -32,9 +32,9 @@ def export_run(run, model_dir, shown=iter):
 
     Raises:
         ValueError: the run has no trained model, the place cannot be written to, or the model
-            cannot be served.
+            has operations that are not served.
     """
-    publish.check_run(run)
+    run.check_trained()
     publish.check_place(model_dir)
     model_dir = pathlib.Path(model_dir)
     recipe = image_bytes.recipe_of(run.config())

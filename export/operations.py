@@ -34,6 +34,11 @@ _NETWORKS = """
 AvgPool BatchMatMulV2 BiasAdd Conv2D Conv2DBackpropInput DepthToSpace Elu FusedBatchNormV3 LeakyRelu
 MatMul MaxPool Relu Selu Softmax Softplus SpaceToDepth
 """
+# Of chains (the defence "mcmc"), which follow the gradient of log p(x, z).
+_GRADIENTS = """
+BiasAddGrad BroadcastGradientArgs ConcatOffset Conv2DBackpropFilter DynamicStitch LeakyReluGrad
+ReluGrad ShapeN StridedSliceGrad
+"""
 # Functions of a seed, all of them.
 _RANDOM_NUMBERS = """
 Bitcast StatelessRandomGetAlg StatelessRandomGetKeyCounter StatelessRandomNormalV2
@@ -42,7 +47,15 @@ StatelessRandomUniformFullIntV2 StatelessRandomUniformV2
 _ENCODED_IMAGES = "DecodeImage DecodeRaw ExtractJpegShape ReverseV2 StringLength Substr"
 ALLOWED = frozenset(
     " ".join(
-        (_STRUCTURE, _ARITHMETIC, _SHAPES, _NETWORKS, _RANDOM_NUMBERS, _ENCODED_IMAGES)
+        (
+            _STRUCTURE,
+            _ARITHMETIC,
+            _SHAPES,
+            _NETWORKS,
+            _GRADIENTS,
+            _RANDOM_NUMBERS,
+            _ENCODED_IMAGES,
+        )
     ).split()
 )
 

@@ -9,18 +9,9 @@ import os
 import pathlib
 import shutil
 
-from seatbelt_tf import checks, configuration, storage
+from seatbelt_tf import storage
 
 _UNFINISHED = ".unfinished"
-
-
-def check_run(run):
-    """Raises ValueError unless a run, `runs.Run`, is trained and its model one that is served."""
-    run.check_trained()
-    if not configuration.can_be_served(run.config()):
-        raise checks.invalid(
-            "run", "a model without the defence 'mcmc', which is not served", repr(str(run.path))
-        )
 
 
 def check_place(model_dir):

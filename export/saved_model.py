@@ -28,7 +28,7 @@ def main():
     run = common_flags.find_run(FLAGS.run)
     if not FLAGS.model_dir:
         raise checks.invalid("model_dir", "--model_dir=DIRECTORY", FLAGS.model_dir)
-    publish.check_run(run)
+    run.check_trained()
     publish.check_place(FLAGS.model_dir)
 
     terminal.say(f"loading {run.path} and writing")

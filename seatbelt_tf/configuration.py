@@ -43,11 +43,6 @@ def check_training(config):
     _complete("training", config.get("training", {}), needed)
 
 
-def can_be_served(config):
-    """Whether a model of a run's configuration is one that `export` serves: chains are not."""
-    return "mcmc" not in (config["model"].get("defences") or {})
-
-
 def _known(name, value, fields):
     if not isinstance(value, dict):
         raise checks.invalid(name, "a JSON object", type(value).__name__)

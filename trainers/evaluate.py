@@ -5,7 +5,7 @@ import time
 
 from absl import flags
 
-from seatbelt_tf import checks, configuration, presets
+from seatbelt_tf import checks, presets
 from trainers import battery_flags, common_flags, machine, program, provenance, terminal
 
 DESCRIPTION = """
@@ -85,9 +85,8 @@ def main():
     for sentence in headline:
         print(f"  {sentence}")
     print(f"  {run.evaluation}: {', '.join(names)}")
-    if configuration.can_be_served(config):
-        model_dir = f"--model_dir=models/{run.path.resolve().name}"
-        terminal.suggest(terminal.command("export.saved_model", f"--run={run.path}", model_dir))
+    model_dir = f"--model_dir=models/{run.path.resolve().name}"
+    terminal.suggest(terminal.command("export.saved_model", f"--run={run.path}", model_dir))
 
 
 def _attack(subject, config):

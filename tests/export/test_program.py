@@ -39,7 +39,6 @@ BAD = {
     "--run={run}": "--model_dir=",
     "--run={run} --model_dir={run}/config.json": "model_dir",
     "--run=untrained --model_dir=m": "--resume",
-    "--run=chained --model_dir=m": "'mcmc', which is not served",
     "--run={run} --model_dir=m surplus": "surplus",
 }
 
@@ -47,9 +46,6 @@ BAD = {
 @pytest.mark.parametrize("arguments", BAD)
 def test_bad_input_is_one_line_and_status_2_without_tensorflow(arguments, exported, tmp_path):
     runs.Run(tmp_path / "untrained").create(SMALLEST)
-    chained = runs.Run(tmp_path / "chained")
-    chained.create({**SMALLEST, "model": {**SMALLEST["model"], "defences": {"mcmc": {}}}})
-    chained.model_file.touch()
     arguments, message = arguments.format(run=exported.run.path).split(), BAD[arguments]
     result = run_program(
         "saved_model", *arguments, directory=tmp_path, without_tensorflow=True, package="export"
@@ -164,6 +160,7 @@ FAMILY = {
     "beta-VAE": {"latent_dims": (4,), "penalty": "kl", "kl_estimator": "sampled"},
     "MSS, analytic": {"tc_estimator": "mss", "dataset_size": 100, "kl_estimator": "analytic"},
     "bfloat16": {"dtype": "mixed_bfloat16"},
+    "mcmc": {"defences": {"mcmc": {"chain_steps": 2, "leapfrog_steps": 2, "step_size": 0.1}}},
     "64 pixels": {"image_shape": (64, 64, 1), "latent_dims": (3, 2)},
 }
 FAST = 1
@@ -183,5 +180,7 @@ def test_every_member_of_the_family_can_be_served(member, tmp_path):
     images = np.random.default_rng(0).uniform(-1, 1, (2, *model.image_shape)).astype(np.float32)
     with cpp_loader.Loader(exporter.export_run(run, tmp_path / "m")) as loader:
         served = loader.predict("score", {"images": images, "seed": np.zeros((2, 2), np.int32)})
+        rebuilt = loader.predict("reconstruct", {"images": images})["reconstruction"]
+    np.testing.assert_allclose(rebuilt, model(images), atol=1e-5)
     expected = [model.elbo(image[None], seed=0).numpy()[0] for image in images]
     np.testing.assert_allclose(served["elbo"], expected, rtol=1e-5)
