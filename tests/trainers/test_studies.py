@@ -57,12 +57,18 @@ def test_measures_of_another_training_or_with_other_options_are_not_found(tmp_pa
     assert cells.files_of(run, [measure])[measure] != first[measure]
 
 
+def _stored(trained, model, directory):
+    """A store that has a model trained and nothing measured: (run, store, where to publish)."""
+    store = directory / "store"
+    run = cells.run_of(store, model)
+    shutil.copytree(trained.directory / "run", run.path)
+    return run, store, directory / "published"
+
+
 def test_what_is_published_counts_as_done_without_the_store(trained, tmp_path):
     model, measure = ZOO.single(1.0), ZOO.clean()
     wanted = cells.Cell(model, (measure, ZOO.samples()))
-    store, published = tmp_path / "store", tmp_path / "published"
-    run = cells.run_of(store, model)
-    shutil.copytree(trained.directory / "run", run.path)
+    run, store, published = _stored(trained, model, tmp_path)
     images = np.random.default_rng(0).uniform(-1.2, 1.2, (2, 4, 4, 1))
     arrays = {"elbo": np.array(-1234.5), "images": images, "fired": np.array(["loss"])}
     kept.keep(cells.files_of(run, [measure])[measure], lambda: arrays)
@@ -89,9 +95,7 @@ def test_what_is_published_counts_as_done_without_the_store(trained, tmp_path):
 def test_a_damaged_measure_is_set_aside_and_made_again(trained, tmp_path):
     model, measure = ZOO.single(1.0), ZOO.clean()
     wanted = cells.Cell(model, (measure,))
-    store, published = tmp_path / "store", tmp_path / "published"
-    run = cells.run_of(store, model)
-    shutil.copytree(trained.directory / "run", run.path)
+    run, store, published = _stored(trained, model, tmp_path)
     (kept_file,) = cells.files_of(run, [measure]).values()
     copy = cells.published_file(published, model, measure)
     kept.keep(kept_file, lambda: {"elbo": np.array(-1.0)})
@@ -115,9 +119,7 @@ def test_a_damaged_measure_is_set_aside_and_made_again(trained, tmp_path):
 def test_what_is_published_of_other_weights_does_not_count_beside_a_model(trained, tmp_path):
     model, measure = ZOO.single(1.0), ZOO.clean()
     wanted = cells.Cell(model, (measure,))
-    store, published = tmp_path / "store", tmp_path / "published"
-    run = cells.run_of(store, model)
-    shutil.copytree(trained.directory / "run", run.path)
+    run, store, published = _stored(trained, model, tmp_path)
 
     def measured(elbo):
         kept.keep(cells.files_of(run, [measure])[measure], lambda: {"elbo": np.array(elbo)})

@@ -123,7 +123,7 @@ def missing(store, cell, published=None):
         # Trained anew it may have other weights than what was measured before.
         return True, cell.measures
     files = files_of(run, wanted)
-    return False, tuple(measure for measure, path in files.items() if not _is_there(path))
+    return False, tuple(measure for measure, path in files.items() if _read(path) is None)
 
 
 def is_in_training(store, cell):
@@ -180,8 +180,9 @@ def results(store, cell, published=None):
     if run.model_file.exists():
         seconds = np.float64(training_seconds(run))
         for measure, path in files_of(run, cell.measures).items():
-            if _is_there(path):
-                found[measure] = {**tensors.load(path), "training_seconds": seconds}
+            arrays = _read(path)
+            if arrays is not None:
+                found[measure] = {**arrays, "training_seconds": seconds}
     return found
 
 
@@ -199,8 +200,8 @@ def publish(store, cell, published):
 
 def _published(store, cell, published):
     """The published results that count beside a store: dict of `Measure` to dict of arrays."""
-    paths = {m: published_file(published, cell.model, m) for m in cell.measures}
-    found = {m: _unpacked(tensors.load(path)) for m, path in paths.items() if _is_there(path)}
+    stored = {m: _read(published_file(published, cell.model, m)) for m in cell.measures}
+    found = {m: _unpacked(arrays) for m, arrays in stored.items() if arrays is not None}
     run = run_of(store, cell.model)
     if not found or not run.model_file.exists():
         return found
@@ -209,10 +210,15 @@ def _published(store, cell, published):
     return {m: arrays for m, arrays in found.items() if arrays.get("model_digest", own) == own}
 
 
-def _is_there(path):
-    """Whether a measure is; a damaged one is renamed, with a warning, and measured again."""
-    tensors.set_aside_if_damaged(path)
-    return path.exists()
+def _read(path):
+    """A measure's arrays; None of one that is not there, or damaged, renamed and to be remade."""
+    try:
+        return tensors.load(path)
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        tensors.set_aside_if_damaged(path)
+        return None
 
 
 def _unpublished(store, cell, published):
