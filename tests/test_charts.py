@@ -67,6 +67,10 @@ def test_points_and_clouds_of_several_groups_in_one_figure(tmp_path):
     assert [axes.get_title("left") for axes in figure.axes] == ["points", "q(z)", "x"]
     assert [list(line.get_ydata()) for line in figure.axes[0].lines] == [[5.0], [7.0, 9.0]]
     np.testing.assert_array_equal(figure.axes[2].collections[0].get_offsets(), np.eye(3)[:, [0, 2]])
+    # Clouds are compared: none is larger for its axes' sake.
+    first, second = ((axes.get_xlim(), axes.get_ylim()) for axes in figure.axes[1:])
+    assert first == second
+    assert min(first[0][1], first[1][1]) > 1
     assert figures.save(figure, tmp_path / "charts.png").stat().st_size > 10_000
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from absl import flags
 
-from seatbelt_tf import checks, datasets, runs, storage
+from seatbelt_tf import checks, datasets, runs, storage, tensors
 from trainers import common_flags, kept, program, provenance, terminal
 from trainers.recipes import RECIPES
 from trainers.studies import cells, executor, experiments, ray_executor, scales
@@ -222,7 +222,7 @@ def _publish(cell):
 def _say(study, total, left):
     """What a study would take: the dict of cells to what `cells.missing` says of them."""
     seconds = {cell: _seconds(cell.model, *work) for cell, work in left.items()}
-    files = study.experiment.files(study.zoo, FLAGS.store)
+    files = _files(study)
     missing = [path for path in files if not path.exists()]
     duration = sum(seconds.values()) + FILE_SECONDS * len(missing)
     print(
@@ -236,6 +236,14 @@ def _say(study, total, left):
             kinds = [measure.name for measure in measures]
             work = ", ".join((["train"] if is_untrained else []) + kinds)
             print(f"  {cell.model.key}: {work} ({_duration(seconds[cell])})")
+
+
+def _files(study):
+    """What a study is made of beside cells: path to function; damaged files are renamed."""
+    files = study.experiment.files(study.zoo, FLAGS.store)
+    for path in files:
+        tensors.set_aside_if_damaged(path)
+    return files
 
 
 def _make(left, failed, done=None):
@@ -300,7 +308,7 @@ def _write(study):
     from trainers.studies import study as writing
 
     name, zoo, wanted = study.name, study.zoo, cells.merged(study.cells)
-    files = study.experiment.files(zoo, FLAGS.store)
+    files = _files(study)
     for path in () if FLAGS.finished else runs.unfinished(files):
         kept.keep(path, files[path])
     report = None

@@ -10,6 +10,7 @@ changes under it, and the defence would seem strong by noise alone. The chain he
 algorithm with draws that all images share.
 """
 
+import numpy as np
 import tensorflow as tf
 
 from seatbelt_tf import gaussians
@@ -17,6 +18,9 @@ from seatbelt_tf.defences.base import Defence, register
 from seatbelt_tf.gaussians import Gaussian
 
 _SEED = (20, 22)
+# The prior of the top layer is Normal(0, I): its density here is nothing, and what gradients are
+# made of is finite in float32.
+_FARTHEST = 1e8
 
 
 @register("mcmc")
@@ -106,7 +110,8 @@ def chain(log_density, start, scales, step_size, steps, leapfrog_steps, keys):
 
     Args:
         log_density: function of a tuple of (M, d_i), differentiable twice: -> (M,).
-        start: tuple of (M, d_i).
+        start: tuple of (M, d_i). A proposal on whose way any coordinate is beyond 1e8 is rejected,
+            whatever its density: where it overflows it has no gradient.
         scales: tuple of (M, d_i): steps are in these units, the mass matrix is their inverse
             square.
         step_size: of the leapfrog integrator.
@@ -126,14 +131,20 @@ def chain(log_density, start, scales, step_size, steps, leapfrog_steps, keys):
         gradients = tape.gradient(value, position)
         return value, [scale * part for scale, part in zip(scales, gradients, strict=True)]
 
-    def trajectory(position, gradients, momentum, size):
+    def trajectory(position, gradients, momentum):
+        is_near = tf.fill(tf.shape(start[0])[:1], True)
         for _ in range(leapfrog_steps):
-            momentum = _moved(momentum, gradients, size / 2)
+            momentum = _moved(momentum, gradients, step_size / 2)
             shifts = [scale * part for scale, part in zip(scales, momentum, strict=True)]
-            position = _moved(position, shifts, size)
+            farther = _moved(position, shifts, step_size)
+            for part in farther:
+                is_near &= tf.reduce_all(tf.abs(part) <= _FARTHEST, axis=1)
+            # Not where it overflows: the gradient of that is NaN, chosen or not.
+            position = _chosen(is_near, farther, position)
             value, gradients = log_density_and_gradients(position)
-            momentum = _moved(momentum, gradients, size / 2)
-        return position, value, gradients, momentum
+            momentum = _moved(momentum, gradients, step_size / 2)
+        energy = tf.where(is_near, value - _kinetic(momentum), -np.inf)
+        return energy, position, (value, *gradients)
 
     draws = _draws(keys, steps, sum(sizes) + 1)
     position = tuple(start)
@@ -141,14 +152,19 @@ def chain(log_density, start, scales, step_size, steps, leapfrog_steps, keys):
     for step in range(steps):
         momentum = tf.split(draws[:, step, 1:], sizes, axis=1)
         threshold = tf.math.log(_uniform(draws[:, step, 0]))
-        energy = value - _kinetic(momentum)
-        _, proposed, _, final_momentum = trajectory(position, gradients, momentum, step_size)
-        # A proposal that overflowed compares false, and is rejected.
-        accepted = proposed - _kinetic(final_momentum) - energy > threshold
-        # Once more, in place of a choice: the gradient of what overflowed is NaN, chosen or not.
-        size = tf.where(accepted[:, None], step_size, 0.0)
-        position, value, gradients, _ = trajectory(position, gradients, momentum, size)
+        energy, proposed, derivatives = trajectory(position, gradients, momentum)
+        is_accepted = energy - (value - _kinetic(momentum)) > threshold
+        position = _chosen(is_accepted, proposed, position)
+        value, *gradients = _chosen(is_accepted, derivatives, (value, *gradients))
     return position
+
+
+def _chosen(is_first, first, second):
+    """By rows: tuples of (M, …) tensors."""
+    return tuple(
+        tf.where(tf.reshape(is_first, [-1] + [1] * (one.shape.rank - 1)), one, other)
+        for one, other in zip(first, second, strict=True)
+    )
 
 
 def _moved(parts, steps, size):

@@ -200,21 +200,27 @@ def intervals(rows, *, xlabel):
 def clouds(groups):
     """Three-dimensional points seen along the second axis, coloured by a number each.
 
+    All groups have the same axes.
+
     Args:
       groups: dict of title to ((n, 2 or 3) points, (n,) colours).
 
     Returns:
       Dict of title to function of an Axes, for `panels`.
     """
+    seen = {title: points[:, [0, -1]] for title, (points, _) in groups.items()}
+    everything = np.concatenate(list(seen.values()))
+    lower, upper = np.min(everything, axis=0), np.max(everything, axis=0)
+    margin = 0.03 * np.max(upper - lower)
 
     def cloud(points, colours):
-        first, last = points[:, 0], points[:, -1]
-
         def draw(axes):
-            axes.scatter(first, last, s=3, c=colours, cmap="Spectral", lw=0)
-            axes.set_aspect("equal", adjustable="datalim")
+            axes.scatter(*points.T, s=3, c=colours, cmap="Spectral", lw=0)
+            axes.set_aspect("equal", adjustable="box")
+            axes.set_xlim(lower[0] - margin, upper[0] + margin)
+            axes.set_ylim(lower[1] - margin, upper[1] + margin)
             axes.tick_params(labelsize=canvas.LABEL_SIZE)
 
         return draw
 
-    return {title: cloud(*group) for title, group in groups.items()}
+    return {title: cloud(seen[title], colours) for title, (_, colours) in groups.items()}

@@ -95,7 +95,8 @@ def _report(name, directory):
         path.parent.mkdir(exist_ok=True)
         points = np.random.default_rng(0).normal(size=(20, 3))
         numbers = {"squared_error": place, "kl": 10 + place, "total_correlation": 20 + place}
-        drawn = {"latents": points[:, :2], "reconstructions": points, "angle": points[:, 0]}
+        drawn = {"latents": points[:, :2], "angle": points[:, 0]}
+        drawn |= dict.fromkeys(("points", "reconstructions"), points)
         arrays = {**drawn, **numbers, "seconds": 1.0}
         tensors.save(path, {key: np.asarray(array) for key, array in arrays.items()})
     return REPORTS[name](zoo, findings)

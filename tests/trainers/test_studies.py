@@ -174,6 +174,19 @@ def test_the_plan_counts_models_that_are_no_cells(tmp_path):
     assert "figureA7 on swiss_roll, cpu: 7 models, 7 with work left" in plan.stdout
 
 
+def test_a_damaged_model_that_is_no_cell_is_set_aside_and_made_again(tmp_path):
+    store = tmp_path / "store"
+    zoo = Zoo(scales.SCALES["smoke"], "swiss_roll", None)
+    path = next(iter(experiments.EXPERIMENTS["figureA7"].files(zoo, store)))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"PK damaged")
+    command = ("--experiment=figureA7", "--scale=smoke", "--store=store", "--dry_run")
+    plan = run_program("reproduce", *command, directory=tmp_path)
+    assert (plan.returncode, path.exists()) == (0, False)
+    assert "7 models, 7 with work left" in plan.stdout
+    assert f"{path.name} was renamed" in plan.stderr
+
+
 def test_the_plan_counts_the_training_of_epochs(tmp_path):
     options = ("--experiment=figure6", "--dataset=sprites", "--scale=paper", "--dry_run")
     plan = run_program("reproduce", *options, directory=tmp_path)

@@ -113,8 +113,10 @@ def certificates(subject, count):
 
     def compute():
         images, _ = splits.first(subject.data, "test", count)
-        apart = (images[1:] - images[:-1]).reshape(len(images) - 1, -1)
-        typical = float(np.median(np.linalg.norm(apart, axis=1)))
+        # The trial of defences has the same pairs.
+        held = splits.info(subject.data).splits["test"]
+        apart = np.subtract(*splits.pairs(subject.data, min(presets.CERTIFIED_PAIRS, held // 2)))
+        typical = float(np.median(np.linalg.norm(apart.reshape(len(apart), -1), axis=1)))
         tolerances = typical * np.array(presets.CERTIFIED_SHARES)
         found = [
             lipschitz.certificate(subject.model, images, each, presets.CERTIFIED_PROBABILITY)
@@ -123,7 +125,8 @@ def certificates(subject, count):
         radii = (np.stack(field) for field in zip(*found, strict=True))
         return dict(zip(fields, (tolerances, *radii), strict=True))
 
-    return kept.once(subject.run, "certificates", {"images": count}, fields, compute)
+    settings = {"images": count, "pairs": presets.CERTIFIED_PAIRS}
+    return kept.once(subject.run, "certificates", settings, fields, compute)
 
 
 def classifiers(subject, attacked, max_evaluations, seed, ancestors="mean"):

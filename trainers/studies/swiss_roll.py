@@ -21,7 +21,7 @@ def files(zoo, store):
     """The models' results in the store and what makes each: dict of path to function."""
     steps, made = zoo.scale.swiss_roll_steps, {}
     for beta, penalty in MODELS:
-        settings = {"figure": "A7", "beta": beta, "penalty": penalty, "steps": steps}
+        settings = {"figure": "A7, points", "beta": beta, "penalty": penalty, "steps": steps}
         path = pathlib.Path(store) / "swiss_roll" / f"{kept.digest(settings)}.npz"
         made[path] = functools.partial(train, beta, penalty, steps)
     return made
@@ -37,8 +37,8 @@ def train(beta, penalty, steps, seed=0):
         seed: of weights, order and noise.
 
     Returns:
-        Dict of arrays on test points: latents (posterior samples), reconstructions, angle, and
-        mean squared_error, kl and total_correlation.
+        Dict of arrays on test points: points, latents (posterior samples), reconstructions,
+        angle, and mean squared_error, kl and total_correlation.
     """
     # They take seconds to load, which a plan does not need.
     import keras
@@ -78,6 +78,7 @@ def train(beta, penalty, steps, seed=0):
     points, labels = next(iter(test))
     latents, rebuilt, error, kl, correlation = (value.numpy() for value in terms(points, -1))
     return {
+        "points": points.numpy(),
         "latents": latents,
         "reconstructions": rebuilt,
         "angle": labels.numpy()[:, 0],

@@ -123,14 +123,15 @@ def swiss_roll(zoo, findings):
     paths = training.files(zoo, findings.store)
     if not all(path.exists() for path in paths):
         return None
-    rows, groups = [], {}
+    rows, clouds, latents = [], {}, {}
     for (beta, penalty), path in zip(training.MODELS, paths, strict=True):
         found = tensors.load(path)
         findings.seconds += float(found["seconds"])
         name = presets.member((2,), penalty, beta)
         name += f", β = {beta:g}" if beta != 1 else ""
-        groups[f"{name}: q(z)"] = (found["latents"], found["angle"])
-        groups[f"{name}: reconstructions"] = (found["reconstructions"], found["angle"])
+        clouds["points"] = found["points"], found["angle"]
+        clouds[f"{name}: reconstructions"] = found["reconstructions"], found["angle"]
+        latents[f"{name}: q(z)"] = found["latents"], found["angle"]
         rows.append(
             {
                 "model": name,
@@ -144,7 +145,11 @@ def swiss_roll(zoo, findings):
     ]
     return Report(
         {"figureA7": rows},
-        {"figureA7": charts.panels(charts.clouds(groups), columns=4)},
+        {
+            "figureA7": charts.panels(
+                {**charts.clouds(clouds), **charts.clouds(latents)}, columns=4, size=(4, 3.6)
+            )
+        },
         "large β ruins the β-VAE's reconstructions, not the β-TCVAE's",
         f"squared error: {'; '.join(worst)}; VAE {rows[0]['squared error']}",
     )
