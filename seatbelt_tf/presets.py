@@ -39,7 +39,8 @@ INFERENCES = ("skip", "chain")
 # The paper's a, appendix F.
 NOISE_SCALES = (0.1, 0.5, 1.0)
 # What certificates are asked for: L2 radii, pixels in [-1, 1]; tolerances, as shares of the median
-# distance of so many pairs of images; the probability of what is proven of samples.
+# distance of so many pairs of images (in the trial of defences of those that it attacks); the
+# probability of what is proven of samples.
 CERTIFIED_RADII = (0.1, 0.5, 1.0)
 CERTIFIED_SHARES = (0.125, 0.25, 0.5)
 CERTIFIED_PAIRS = 20

@@ -40,7 +40,7 @@ def main():
     started = time.monotonic()
     run = battery_flags.chosen_run("images", "attacked")
     if FLAGS.images < 2:
-        # Factors that vary and distances between images need as many.
+        # Factors that vary need as many.
         raise checks.invalid("images", "an integer of at least 2", FLAGS.images)
     config = run.config()
     data = battery_flags.check_data(config)

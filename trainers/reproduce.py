@@ -67,6 +67,8 @@ flags.DEFINE_bool("finished", False, "Compute nothing; write what can be from wh
 # a second (models of the comparison on sprites; a second worker all but doubles what is done).
 IMAGES_PER_SECOND, EVALUATIONS_PER_SECOND = 700, 700
 OTHER_MEASURE_SECONDS = {"clean": 15, "downstream": 150}
+# Attacks through the trial's Markov chains take so many times as long (three models on sprites).
+CHAIN_TIMES = 25
 # A model of the Swiss roll.
 FILE_SECONDS = 15
 
@@ -351,13 +353,14 @@ def _seconds(model, is_untrained, measures):
     """Estimated seconds of what is missing of a cell."""
     seconds = _images_seen(model) / IMAGES_PER_SECOND if is_untrained else 0.0
     for measure in measures:
-        options = dict(measure.options)
+        options, own = dict(measure.options), OTHER_MEASURE_SECONDS.get(measure.name, 10)
         if measure.name in ("attack", "strongest"):
             batteries = len(options.get("objectives", [None])) * (1 + options.get("restarts", 0))
-            evaluations = options["pairs"] * options["weights"] * options["max_evaluations"]
-            seconds += batteries * evaluations / EVALUATIONS_PER_SECOND
-        else:
-            seconds += OTHER_MEASURE_SECONDS.get(measure.name, 10)
+            pairs = options.get("attacked", options["pairs"])
+            evaluations = pairs * options["weights"] * options["max_evaluations"]
+            own = batteries * evaluations / EVALUATIONS_PER_SECOND
+        has_chain = "mcmc" in str(model.option("defence", ""))
+        seconds += own * (CHAIN_TIMES if has_chain and "ancestors" in options else 1)
     return seconds / _workers()
 
 

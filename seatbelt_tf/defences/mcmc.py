@@ -18,9 +18,9 @@ from seatbelt_tf.defences.base import Defence, register
 from seatbelt_tf.gaussians import Gaussian
 
 _SEED = (20, 22)
-# The prior of the top layer is Normal(0, I): its density here is nothing, and what gradients are
-# made of is finite in float32.
-_FARTHEST = 1e8
+# The top layer's prior is Normal(0, I) and the others' are of its size: this far out float32 knows
+# no density but 0, while networks and their derivatives are still finite.
+_FARTHEST = 1e6
 
 
 @register("mcmc")
@@ -109,9 +109,10 @@ def chain(log_density, start, scales, step_size, steps, leapfrog_steps, keys):
     """The end of a Hamiltonian Monte Carlo chain (Neal 2011), differentiable in all its inputs.
 
     Args:
-        log_density: function of a tuple of (M, d_i), differentiable twice: -> (M,).
-        start: tuple of (M, d_i). A proposal on whose way any coordinate is beyond 1e8 is rejected,
-            whatever its density: where it overflows it has no gradient.
+        log_density: function of a tuple of (M, d_i): -> (M,). It and its first two derivatives are
+            finite wherever no coordinate is beyond 1e6. A proposal that comes by elsewhere is
+            rejected, whatever its density: where that overflows it has no gradient.
+        start: tuple of (M, d_i).
         scales: tuple of (M, d_i): steps are in these units, the mass matrix is their inverse
             square.
         step_size: of the leapfrog integrator.

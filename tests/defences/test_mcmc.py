@@ -1,7 +1,9 @@
 """Hamiltonian Monte Carlo against closed forms; the chain as something to attack."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
+from scipy import stats
 
 from seatbelt_tf import SeatbeltVAE, attacks
 from seatbelt_tf.defences import mcmc
@@ -40,18 +42,80 @@ def test_a_chain_ends_in_the_posterior_that_it_was_not_started_in():
     np.testing.assert_allclose(np.cov(ends.T), covariance, atol=5 * 2**0.5 / rows**0.5)
 
 
-def test_proposals_of_steps_that_are_too_long_are_rejected():
+def test_a_chain_is_that_of_the_textbook_with_the_same_draws():
+    rows, steps, size = 40, 6, 1.6
+    precision = np.array([[1.0, 0.3], [0.3, 0.9]])
+    start = np.random.default_rng(0).normal(size=(rows, 2)).astype(np.float32)
+    scales = np.random.default_rng(1).uniform(0.5, 1.2, (rows, 2)).astype(np.float32)
+    ends = mcmc.chain(
+        _gaussian_log_density(0.0, precision.astype(np.float32)),
+        (tf.constant(start),),
+        (tf.constant(scales),),
+        step_size=size,
+        steps=steps,
+        leapfrog_steps=3,
+        keys=_keys(rows),
+    )[0]
+    draws, expected, accepted = mcmc._draws(_keys(rows), steps, 3).numpy(), np.float64(start), []
+    for row, step in np.ndindex(rows, steps):
+        scale, position = np.float64(scales[row]), expected[row].copy()
+        momentum = np.float64(draws[row, step, 1:])
+        energy = position @ precision @ position / 2 + momentum @ momentum / 2
+        for _ in range(3):
+            momentum -= size / 2 * scale * (precision @ position)
+            position += size * scale * momentum
+            momentum -= size / 2 * scale * (precision @ position)
+        after = position @ precision @ position / 2 + momentum @ momentum / 2
+        accepted.append(np.exp(energy - after) > stats.norm.cdf(draws[row, step, 0]))
+        if accepted[-1]:
+            expected[row] = position
+    assert 0.3 < np.mean(accepted) < 0.9
+    np.testing.assert_allclose(ends, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("precision", "leapfrog_steps"), [(1e2, 3), (1e6, 10)])
+def test_proposals_of_steps_that_are_too_long_are_rejected(precision, leapfrog_steps):
+    # By their energy, and since they leave what is finite.
     start = tf.constant([[0.1, 0.2]])
     ends = mcmc.chain(
-        _gaussian_log_density(0.0, 1e6 * np.eye(2, dtype=np.float32)),
+        _gaussian_log_density(0.0, precision * np.eye(2, dtype=np.float32)),
         (start,),
         (tf.ones((1, 2)),),
         step_size=1.0,
         steps=3,
-        leapfrog_steps=10,
+        leapfrog_steps=leapfrog_steps,
         keys=_keys(1),
     )[0]
     np.testing.assert_array_equal(ends, start)
+
+
+def test_a_chain_that_overflows_changes_no_other_and_goes_on_from_where_it_was():
+    start = tf.constant([[0.3, -0.2], [0.3, -0.2], [0.1, 0.5]])
+    scales = tf.constant([[1.0, 1.0], [1e7, 1e7], [0.5, 0.5]])
+
+    def ends_and_gradients(rows):
+        own, sizes = tf.gather(start, rows), tf.gather(scales, rows)
+        with tf.GradientTape() as tape:
+            tape.watch((own, sizes))
+            (ends,) = mcmc.chain(
+                _gaussian_log_density(0.0, np.eye(2, dtype=np.float32)),
+                (own,),
+                (sizes,),
+                step_size=0.3,
+                steps=3,
+                leapfrog_steps=4,
+                keys=tf.gather(_keys(3), rows),
+            )
+        return [ends, *tape.gradient(ends, (own, sizes))]
+
+    together = ends_and_gradients([0, 1, 2])
+    for row in range(3):
+        for value, alone in zip(together, ends_and_gradients([row]), strict=True):
+            np.testing.assert_allclose(value[row], alone[0], rtol=1e-5, atol=1e-6)
+    ends, from_start, from_scales = (value.numpy() for value in together)
+    np.testing.assert_array_equal([ends[1], from_start[1]], [start[1], [1, 1]])
+    np.testing.assert_array_equal(from_scales[1], [0, 0])
+    assert np.abs(ends - start)[[0, 2]].min() > 1e-3
 
 
 def test_a_rejected_proposal_that_overflowed_leaves_the_gradient_alone():

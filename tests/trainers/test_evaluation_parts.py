@@ -11,6 +11,7 @@ from seatbelt_tf import SeatbeltVAE, runs
 from seatbelt_tf.evaluation import distortion, downstream
 from trainers import kept, splits
 from trainers.evaluation import output, parts, sections
+from trainers.studies import scales
 
 
 @pytest.fixture
@@ -104,8 +105,8 @@ def test_what_is_proven_is_told_of_lipschitz_models_alone(run):
     model = SeatbeltVAE((64, 64, 1), (4,), defences={"lipschitz": {"bound": 1.5}})
     found = parts.certificates(parts.Subject(run, data, model), 5)
     np.testing.assert_allclose(found["tolerance"] / found["mean_radius"], 1.5, rtol=1e-3)
-    # The trial's tolerances: of 20 pairs, chosen by seed 0.
-    apart = np.subtract(*splits.pairs(data, 20)).reshape(20, -1)
+    # The trial's tolerances: of its pairs, chosen by seed 0.
+    apart = np.subtract(*splits.pairs(data, scales.SCALES["cpu"].pairs)).reshape(20, -1)
     median = np.median(np.sqrt(np.sum(apart**2, axis=1)))
     np.testing.assert_allclose(found["tolerance"], median * np.array([1, 2, 4]) / 8, rtol=1e-5)
     assert found["sample_radius"].shape == (3, 5)

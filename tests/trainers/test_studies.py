@@ -174,7 +174,7 @@ def test_the_plan_counts_models_that_are_no_cells(tmp_path):
     assert "figureA7 on swiss_roll, cpu: 7 models, 7 with work left" in plan.stdout
 
 
-def test_a_damaged_model_that_is_no_cell_is_set_aside_and_made_again(tmp_path):
+def test_a_damaged_model_that_is_no_cell_is_set_aside_and_counted_as_missing(tmp_path):
     store = tmp_path / "store"
     zoo = Zoo(scales.SCALES["smoke"], "swiss_roll", None)
     path = next(iter(experiments.EXPERIMENTS["figureA7"].files(zoo, store)))

@@ -113,7 +113,6 @@ def certificates(subject, count):
 
     def compute():
         images, _ = splits.first(subject.data, "test", count)
-        # The trial of defences has the same pairs.
         held = splits.info(subject.data).splits["test"]
         apart = np.subtract(*splits.pairs(subject.data, min(presets.CERTIFIED_PAIRS, held // 2)))
         typical = float(np.median(np.linalg.norm(apart.reshape(len(apart), -1), axis=1)))

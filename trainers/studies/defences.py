@@ -40,6 +40,11 @@ class Setting(NamedTuple):
     longer: int = 1
     is_random: bool = False
 
+    @property
+    def flag(self):
+        """--defence of its models; empty without."""
+        return dict(self.flags).get("defence", "")
+
 
 def _adversarial(radius, goal="shift"):
     return (
@@ -143,7 +148,6 @@ def trial(zoo, findings):
         area = tuned(zoo, findings, setting)
         return setting != NONE, setting not in shown, setting in _ADDED, area
 
-    references = tuple(zoo.reference(setting) for setting in settings if setting.is_random)
     return [
         Cell(
             zoo.defended(setting, seed),
@@ -156,7 +160,6 @@ def trial(zoo, findings):
                 *((zoo.certificates(),) if is_certified(setting) else ()),
                 *((zoo.projection(),) if has_components(setting) else ()),
                 *((zoo.downstream(END_TO_END_RADII),) if setting in shown else ()),
-                *(references if setting == NONE else ()),
             ),
         )
         for setting in sorted(settings, key=place)
@@ -166,12 +169,12 @@ def trial(zoo, findings):
 
 def is_certified(setting):
     """Whether something is proven of its models."""
-    return "lipschitz" in dict(setting.flags).get("defence", "")
+    return "lipschitz" in setting.flag
 
 
 def has_components(setting):
     """Whether the encoder of its models is principal components."""
-    return dict(setting.flags).get("defence") == "pca"
+    return setting.flag == "pca"
 
 
 def chosen(zoo, findings):

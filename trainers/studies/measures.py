@@ -94,11 +94,12 @@ def strongest(
     "area_OBJECTIVE" is the area above blending of one alone; "slope" the farthest that any attack
     of a pair moved a reconstruction, relative to its distortion's norm; "squared_error" that of
     the reconstruction of each of so many `images`. With `transferred` the same attacks on the model
-    without its chain count, too.
+    without its chain count, too; "area_without_chain" is the area above blending of that model, by
+    the attacks on it.
     """
     ends = [side[:attacked] for side in batteries.pairs(config["data"], pairs, SEED, split)]
     chosen = {"split": split, **({"chosen_of": pairs} if attacked < pairs else {})}
-    found, scaled, fired = {}, {}, set()
+    found, scaled, fired, beside = {}, {}, set(), {}
     for objective in objectives:
         battery, found[objective] = _attacked(
             model, run, config, ends, chosen, weights, objective=objective, **options
@@ -108,15 +109,37 @@ def strongest(
     if transferred:
         plain, apart = model.surrogate(), {**chosen, "without_chain": True}
         smooth = {**options, "ancestors": "mean"}
-        through = []
+        through, plain_found, plain_scaled = [], {}, {}
         for objective in objectives:
-            _, records = _attacked(
+            plain_battery, records = _attacked(
                 plain, run, config, ends, apart, weights, objective=objective, **smooth
             )
+            plain_found[objective] = records
+            plain_scaled[objective] = _with_smaller(plain_battery.scorer, ends, records)
             attacked_ends = [side[records["pair"]] for side in ends]
             score = battery.scorer(*attacked_ends, records["adversarial"])
             through.append(_with_smaller(battery.scorer, ends, {**records, **score._asdict()}))
         scaled["transferred"] = _together(through)
+        judged = _judged(plain_battery, plain_found, plain_scaled)
+        beside["area_without_chain"] = judged["area_above_blending"]
+    clean_images, _ = splits.first(config["data"], split, images)
+    return {
+        **_judged(battery, found, scaled),
+        **beside,
+        "slope": _slopes(model, _together(found.values()), ends[0]),
+        "squared_error": _squared_errors(in_batches(model, clean_images), clean_images),
+        "fired": np.array(sorted(fired), str),
+    }
+
+
+def _judged(battery, found, scaled):
+    """What several batteries on the same pairs close together, and each alone, by pair.
+
+    Args:
+        battery: one of them.
+        found: dict of name to records.
+        scaled: the same with smaller attacks, and whatever else counts.
+    """
     # The same for all: their pairs and the draws that score them are.
     blending = batteries.blending_shares(battery)
     measured = robustness.by_pair(_together(found.values()), blending)
@@ -132,15 +155,7 @@ def strongest(
     }
     # Between its points a curve of all may be below one objective's own.
     attacks = [each["attack_curves"] for each in curves.values()]
-    clean_images, _ = splits.first(config["data"], split, images)
-    return {
-        **measured,
-        **areas,
-        **or_blended(FINE_NORMS, np.max(attacks, axis=0), blended),
-        "slope": _slopes(model, _together(found.values()), ends[0]),
-        "squared_error": _squared_errors(in_batches(model, clean_images), clean_images),
-        "fired": np.array(sorted(fired), str),
-    }
+    return {**measured, **areas, **or_blended(FINE_NORMS, np.max(attacks, axis=0), blended)}
 
 
 def _with_smaller(scorer, ends, records):

@@ -21,6 +21,7 @@ def files(zoo, store):
     """The models' results in the store and what makes each: dict of path to function."""
     steps, made = zoo.scale.swiss_roll_steps, {}
     for beta, penalty in MODELS:
+        # Earlier files of figure "A7" have no points.
         settings = {"figure": "A7, points", "beta": beta, "penalty": penalty, "steps": steps}
         path = pathlib.Path(store) / "swiss_roll" / f"{kept.digest(settings)}.npz"
         made[path] = functools.partial(train, beta, penalty, steps)

@@ -112,24 +112,26 @@ class Zoo:
 
     def tuning(self, setting):
         """The attacks on validation pairs that a setting is chosen by."""
-        scale = self.scale
-        return self._strongest(setting, "validation", ("latent_kl", "output"), scale.tuning_pairs)
+        pairs = self.scale.tuning_pairs
+        return self._strongest(
+            setting,
+            "validation",
+            ("latent_kl", "output"),
+            pairs=pairs,
+            attacked=self._fewer(setting, pairs),
+        )
 
     def strongest(self, setting):
         """The attacks on test pairs that a setting is judged by."""
+        pairs, restarts = self.scale.pairs, 0 if setting.is_random else self.scale.restarts
         return self._strongest(
             setting,
             "test",
             OBJECTIVES,
-            self.scale.pairs,
-            self.scale.restarts,
+            pairs=pairs,
+            attacked=pairs,
+            restarts=restarts,
             transferred=setting.is_random,
-        )
-
-    def reference(self, setting):
-        """The same on the plain VAE: as many pairs, λ and evaluations."""
-        return self._strongest(
-            setting, "test", OBJECTIVES, self.scale.pairs, self.scale.restarts, ancestors="mean"
         )
 
     def damage(self, setting):
@@ -138,7 +140,7 @@ class Zoo:
             "damage",
             (
                 ("images", self.scale.pairs),
-                ("attacked", self._attacked(setting, self.scale.pairs)),
+                ("attacked", self._fewer(setting, self.scale.pairs)),
                 ("radii", DAMAGE_RADII),
                 ("starts", self.scale.damage_starts),
                 ("steps", 100),
@@ -169,33 +171,25 @@ class Zoo:
         """Images from the prior."""
         return Measure("samples", (("count", 12),))
 
-    def _attacked(self, setting, pairs):
-        """How many of the pairs: gradients through a chain take a hundred times as long."""
-        return max(1, pairs // 4) if setting.is_random else pairs
+    def _fewer(self, setting, images):
+        """How many are attacked where few will do: gradients through a chain take long."""
+        return max(1, images // 4) if setting.is_random else images
 
     def _strongest(
-        self,
-        setting,
-        split,
-        objectives,
-        pairs,
-        restarts=0,
-        ancestors=None,
-        transferred=False,
+        self, setting, split, objectives, *, pairs, attacked, restarts=0, transferred=False
     ):
-        usual = "sample" if setting.is_random else "mean"
         evaluations = self.scale.max_evaluations
         return Measure(
             "strongest",
             (
                 ("split", split),
                 ("objectives", objectives),
-                ("ancestors", ancestors or usual),
+                ("ancestors", "sample" if setting.is_random else "mean"),
                 ("pairs", pairs),
-                ("attacked", self._attacked(setting, pairs)),
+                ("attacked", attacked),
                 ("weights", self.scale.trial_weights),
                 ("max_evaluations", evaluations // 2 if setting.is_random else evaluations),
-                ("restarts", 0 if setting.is_random else restarts),
+                ("restarts", restarts),
                 ("images", self.scale.images),
                 *((("transferred", True),) if transferred else ()),
             ),

@@ -18,6 +18,10 @@ SHARE = "share of the plain VAE's area"
 DRAWN = 20
 # So many defences have the curve of their setting of least area drawn.
 CURVES = 4
+WITHOUT_CHAIN = {
+    "area_transferred": "transferred from the model without its chain",
+    "area_without_chain": "of the model without its chain",
+}
 # Of the plain VAE's area above blending, by limit of the squared error.
 GOALS = dict(zip(trial.LIMITS, (0.25, 0.1), strict=True))
 
@@ -105,8 +109,15 @@ def _tuning(zoo, findings, chosen):
 
 def _both(zoo, findings, setting, name):
     """(S, P) values of a setting and of the plain VAE under the same attacks, seed by seed."""
+    if setting.is_random and name == "area_above_blending":
+        # Without its chain it is a plain VAE, attacked with as many evaluations.
+        own, plain = (
+            _values(zoo, findings, setting, zoo.strongest(setting), field)
+            for field in (name, "area_without_chain")
+        )
+        return None if own is None else (own, plain)
     found = [
-        (findings.of(own, zoo.strongest(setting)), findings.of(plain, zoo.reference(setting)))
+        (findings.of(own, zoo.strongest(setting)), findings.of(plain, zoo.strongest(trial.NONE)))
         for own, plain in zip(_models(zoo, setting), _models(zoo, trial.NONE), strict=True)
     ]
     found = [each for each in found if each[0] is not None and each[1] is not None]
@@ -193,11 +204,12 @@ def _attacks_row(zoo, findings, setting):
             )
             for objective in OBJECTIVES
         },
-        f"{common.AREA}, transferred from the model without its chain": in_words(
-            _values(zoo, findings, setting, measure, "area_transferred")
-            if setting.is_random
-            else None
-        ),
+        **{
+            f"{common.AREA}, {whose}": in_words(
+                _values(zoo, findings, setting, measure, field) if setting.is_random else None
+            )
+            for field, whose in WITHOUT_CHAIN.items()
+        },
         "norm for half the gap": in_words(_values(zoo, findings, setting, measure, "norm_to_half")),
     }
     found = _of(zoo, findings, setting, zoo.damage(setting))
@@ -362,7 +374,7 @@ def _figures(zoo, findings, settings):
         attacked, blended = {}, {}
         least = {}
         for setting in sorted(means, key=lambda setting: means[setting][1]):
-            least.setdefault(dict(setting.flags).get("defence", setting.defence), setting)
+            least.setdefault(setting.flag or setting.defence, setting)
         for setting in means:
             if setting in (trial.NONE, trial.TC_HIERARCHY, *list(least.values())[:CURVES]):
                 found = _of(zoo, findings, setting, zoo.strongest(setting))

@@ -119,18 +119,18 @@ def table1(zoo, findings):
 
 
 def swiss_roll(zoo, findings):
-    """Figure A.7: aggregate posteriors and reconstructions, and quality; None before it is made."""
+    """Figure A.7: points, reconstructions and aggregate posteriors, quality; None if not made."""
     paths = training.files(zoo, findings.store)
     if not all(path.exists() for path in paths):
         return None
-    rows, clouds, latents = [], {}, {}
+    rows, points, latents = [], {}, {}
     for (beta, penalty), path in zip(training.MODELS, paths, strict=True):
         found = tensors.load(path)
         findings.seconds += float(found["seconds"])
         name = presets.member((2,), penalty, beta)
         name += f", β = {beta:g}" if beta != 1 else ""
-        clouds["points"] = found["points"], found["angle"]
-        clouds[f"{name}: reconstructions"] = found["reconstructions"], found["angle"]
+        points["points"] = found["points"], found["angle"]
+        points[f"{name}: reconstructions"] = found["reconstructions"], found["angle"]
         latents[f"{name}: q(z)"] = found["latents"], found["angle"]
         rows.append(
             {
@@ -147,7 +147,7 @@ def swiss_roll(zoo, findings):
         {"figureA7": rows},
         {
             "figureA7": charts.panels(
-                {**charts.clouds(clouds), **charts.clouds(latents)}, columns=4, size=(4, 3.6)
+                {**charts.clouds(points), **charts.clouds(latents)}, columns=4, size=(4, 3.6)
             )
         },
         "large β ruins the β-VAE's reconstructions, not the β-TCVAE's",
