@@ -212,6 +212,23 @@ def test_links_lead_somewhere(page):
 
 
 @pytest.mark.parametrize(
+    "page", [*PAGES, *ROOT.glob("*.md")], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_rows_of_tables_are_lines_with_as_many_cells_as_their_heading(page):
+    text = re.sub(r"```.*?```|``|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    cells = 0
+    for line in text.splitlines():
+        row = line.strip()
+        if not row.startswith("|"):
+            cells = 0
+            continue
+        assert row.endswith("|"), line
+        found = len(re.findall(r"(?<!\\)\|", row))
+        assert cells in (0, found), line
+        cells = found
+
+
+@pytest.mark.parametrize(
     ("page", "file"),
     [
         *(
