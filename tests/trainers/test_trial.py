@@ -52,6 +52,7 @@ def test_the_strongest_attack_is_no_weaker_than_any_of_them(run, model):
     assert both["squared_error"].shape == (8,)
 
 
+@pytest.mark.slow
 def test_attacks_are_transferred_to_a_chain_from_the_model_without_it(run, model):
     hardly_moving = mcmc.with_chain(model, chain_steps=1, leapfrog_steps=1, step_size=1e-6)
     found = [
