@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from seatbelt_tf import presets
 from seatbelt_tf.gaussians import Gaussian
+from seatbelt_tf.half_precision import convolved
 
 # A standard deviation below this makes log densities overflow the precision of float32.
 SMALLEST_STDDEV = 1e-4
@@ -23,7 +24,7 @@ def convolutional_encoder(image_shape, dtype, seed):
     *halving, last = presets.filters_for(image_shape)
     remaining = image_shape[0] >> len(halving)
     stages = [(filters, 4, 2, "same") for filters in halving] + [(last, remaining, 1, "valid")]
-    kinds = [FirstConv2D] + [keras.layers.Conv2D] * (len(halving) - 1) + [WholeImageConv2D]
+    kinds = [FirstConv2D] + [Conv2D] * (len(halving) - 1) + [WholeImageConv2D]
     layers = [
         kinds[index](
             filters,
@@ -54,7 +55,7 @@ def convolutional_decoder(latent_dim, image_shape, dtype, seed):
         # Keras's He initialiser counts a transposed convolution's outputs as its inputs.
         taps = (size // stride) ** 2 if padding == "same" else 1
         stddev = ((1.0 if is_output else 2.0) / (taps * incoming)) ** 0.5
-        layer = keras.layers.Conv2DTranspose
+        layer = Conv2DTranspose
         if is_output:
             layer = SubpixelConv2DTranspose
         elif padding == "valid":
@@ -84,6 +85,24 @@ def convolutional_decoder(latent_dim, image_shape, dtype, seed):
     )
 
 
+class Conv2D(keras.layers.Conv2D):
+    """Keras's layer by `convolved`: (M, H, W, C) -> (M, H/stride, W/stride, filters)."""
+
+    def convolution_op(self, inputs, kernel):
+        return convolved(super().convolution_op, inputs, tf.convert_to_tensor(kernel))
+
+
+class Conv2DTranspose(keras.layers.Conv2DTranspose):
+    """Keras's layer by `convolved`, with "same" padding: (M, H, W, C) -> (M, 2H, 2W, filters)."""
+
+    def call(self, inputs):
+        outputs = convolved(self._transposed, inputs, tf.convert_to_tensor(self.kernel))
+        return self.activation(outputs + self.bias)
+
+    def _transposed(self, inputs, kernel):
+        return keras.ops.conv_transpose(inputs, kernel, self.strides, self.padding)
+
+
 class FirstConv2D(keras.layers.Conv2D):
     """A 4×4 convolution of stride 2 whose gradient by the images is `SubpixelConv2DTranspose`.
 
@@ -93,7 +112,7 @@ class FirstConv2D(keras.layers.Conv2D):
 
     def call(self, inputs):
         kernel = tf.convert_to_tensor(self.kernel)
-        return self.activation(_strided_convolution(inputs, kernel) + self.bias)
+        return self.activation(convolved(_strided_convolution, inputs, kernel) + self.bias)
 
 
 class WholeImageConv2D(keras.layers.Conv2D):
@@ -133,7 +152,7 @@ class SubpixelConv2DTranspose(keras.layers.Conv2DTranspose):
 
     def call(self, inputs):
         kernel = tf.convert_to_tensor(self.kernel)
-        return self.activation(_subpixel_transpose(inputs, kernel) + self.bias)
+        return self.activation(convolved(_subpixel_transpose, inputs, kernel) + self.bias)
 
 
 @tf.custom_gradient

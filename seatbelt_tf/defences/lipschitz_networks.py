@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from seatbelt_tf import networks, presets
 from seatbelt_tf.gaussians import Gaussian
+from seatbelt_tf.half_precision import convolved
 
 
 def normalised(kernel):
@@ -42,6 +43,10 @@ def max_min(features):
     """Each pair of units sorted: (..., 2u) -> the same; Lipschitz constant 1, norms kept."""
     first, second = tf.split(features, 2, axis=-1)
     return tf.concat([tf.maximum(first, second), tf.minimum(first, second)], axis=-1)
+
+
+def _valid(images, kernel):
+    return tf.nn.conv2d(images, kernel, 1, "VALID")
 
 
 class _Orthonormal(keras.initializers.Initializer):
@@ -92,7 +97,7 @@ class LipschitzConv2D(_Layer):
 
     def call(self, inputs):
         blocks = tf.nn.space_to_depth(tf.pad(inputs, [[0, 0], [1, 1], [1, 1], [0, 0]]), 2)
-        return self._finished(tf.nn.conv2d(blocks, self._unit_kernel(), 1, "VALID"))
+        return self._finished(convolved(_valid, blocks, self._unit_kernel()))
 
 
 class LipschitzConv2DTranspose(_Layer):
@@ -104,7 +109,7 @@ class LipschitzConv2DTranspose(_Layer):
     def call(self, inputs):
         kernel = tf.transpose(self._unit_kernel()[::-1, ::-1], [0, 1, 3, 2])
         padded = tf.pad(inputs, [[0, 0], [1, 1], [1, 1], [0, 0]])
-        pixels = tf.nn.depth_to_space(tf.nn.conv2d(padded, kernel, 1, "VALID"), 2)
+        pixels = tf.nn.depth_to_space(convolved(_valid, padded, kernel), 2)
         return self._finished(pixels[:, 1:-1, 1:-1])
 
 

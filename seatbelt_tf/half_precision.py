@@ -1,0 +1,37 @@
+"""Convolutions in bfloat16 on processors that have no bfloat16."""
+
+import functools
+import pathlib
+
+import tensorflow as tf
+
+# TensorFlow's oneDNN kernels want one of the first two, those for ARM the third.
+_FLAGS = {"avx512f", "avx_ne_convert", "bf16"}
+
+
+@functools.cache
+def has_bfloat16():
+    """Whether TensorFlow has fast kernels for bfloat16 here: accelerators, or /proc/cpuinfo."""
+    if any(device.device_type != "CPU" for device in tf.config.list_physical_devices()):
+        return True
+    return not _FLAGS.isdisjoint(pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+
+
+def convolved(function, *tensors):
+    """A convolution of tensors in their own precision, and by the fast kernels.
+
+    Where no kernel is made for bfloat16, gradients of convolutions are computed by loops that take
+    many times as long as float32. There both are computed in float32 and rounded to bfloat16, which
+    is what such kernels do: products of two bfloat16 are exact in float32, in which they add up.
+
+    Args:
+        function: of as many tensors, with gradients by all of them.
+        *tensors: of one floating dtype.
+
+    Returns:
+        function(*tensors), of the same dtype.
+    """
+    dtype = tensors[0].dtype
+    if dtype != tf.bfloat16 or has_bfloat16():
+        return function(*tensors)
+    return tf.cast(function(*(tf.cast(each, tf.float32) for each in tensors)), dtype)
