@@ -280,12 +280,15 @@ class Attack:
             targets: (B, H, W, C).
 
         Returns:
-            A function of (B, H, W, C) images that gives (B,) values and (B, H, W, C) gradients.
+            A function of (B, H, W, C) images that gives (B,) values and (B, H, W, C) gradients,
+            NumPy.
         """
         problem = self.problem
-        prepared = problem.compiled(problem.prepare)(targets)
-        function = problem.compiled(problem.value_and_gradient)
-        return lambda images: function(images, prepared)
+        prepare, function = (
+            problem.compiled(method) for method in (problem.prepare, problem.value_and_gradient)
+        )
+        prepared = in_batches(prepare, targets, size=self._chunk_size)
+        return lambda images: in_batches(function, images, prepared, size=self._chunk_size)
 
 
 def _keep_better(best, rows, found):

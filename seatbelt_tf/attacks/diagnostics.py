@@ -8,7 +8,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from seatbelt_tf.attacks.box_result import Status
 
@@ -128,22 +127,20 @@ def gradient_checks(divergence_and_gradient, images, bounds=(-1.0, 1.0)):
         bounds: (lower, upper) of the pixels.
 
     Returns:
-        Three `Diagnosis`: gradients that are zero or not finite, a function that is not
-        deterministic, and values that move without the gradient saying so (masked gradients).
+        Four `Diagnosis`: gradients that are zero or not finite, a function that is not
+        deterministic, values that move without the gradient saying so (masked gradients), and
+        gradients along which the function does not move as they say (misleading ones).
     """
-    images = tf.convert_to_tensor(images)
-    value, gradient = (np.asarray(array, np.float64) for array in divergence_and_gradient(images))
-    again = np.asarray(divergence_and_gradient(images)[0], np.float64)
+    images, bounds = np.asarray(images, np.float32), tuple(map(float, bounds))
+    width = bounds[1] - bounds[0] if np.all(np.isfinite(bounds)) else 2.0
+
+    def value_and_gradient(points):
+        return [np.asarray(array, np.float64) for array in divergence_and_gradient(points)]
+
+    value, gradient = value_and_gradient(images)
+    again, _ = value_and_gradient(images)
     norms = np.sqrt(np.sum(np.square(gradient), axis=(1, 2, 3)))
     noise = np.abs(again - value) / np.maximum(np.abs(value), 1e-12)
-    shift = np.random.default_rng(0).choice([-0.05, 0.05], images.shape).astype(np.float32)
-    shifted = tf.clip_by_value(images + shift, *map(float, bounds))
-    moved = np.asarray(divergence_and_gradient(shifted)[0], np.float64)
-    # A gradient that promises less than a thousandth of the change over a step that large is no
-    # description of the function.
-    step = np.sqrt(np.sum(np.square(shift), axis=(1, 2, 3)))
-    change = np.abs(moved - value)
-    is_masked = change > 1000 * norms * step + 1e-3 * np.abs(value)
     return [
         _diagnosis(
             "zero_or_infinite_gradients",
@@ -159,11 +156,48 @@ def gradient_checks(divergence_and_gradient, images, bounds=(-1.0, 1.0)):
         ),
         _diagnosis(
             "masked_gradients",
-            np.mean(is_masked),
+            np.mean(_is_masked(value_and_gradient, images, bounds, width, value, norms)),
             0.0,
             "the divergence moves where its gradient says that it does not",
         ),
+        _diagnosis(
+            "misleading_gradients",
+            np.mean(_is_misleading(value_and_gradient, images, bounds, width, value, gradient)),
+            LARGEST_SHARE,
+            "along its gradient the divergence does not move as that says",
+        ),
     ]
+
+
+def _is_masked(value_and_gradient, images, bounds, width, value, norms):
+    """Whether a random shift does a thousand times what it would to a linear function: (B,) bool.
+
+    To a linear function of gradient g a shift of ±s at every pixel does s ‖g‖₂, typically.
+    """
+    size = 0.025 * width
+    shift = np.random.default_rng(0).choice([-size, size], images.shape)
+    moved, _ = value_and_gradient(np.clip(images + shift, *bounds).astype(np.float32))
+    return np.abs(moved - value) > 1000 * size * norms + 1e-3 * np.abs(value)
+
+
+def _is_misleading(value_and_gradient, images, bounds, width, value, gradient):
+    """Whether a small step against the gradient changes the value otherwise than by it: (B,) bool.
+
+    The step is to lower the value by a thousandth, and is no longer than 0.0005 of the bounds' width
+    at every pixel would be. What the value changes by may be half as much or half as much again; 1e-5
+    of it may be rounding.
+    """
+    lower, upper = bounds
+    is_held = ((images <= lower) & (gradient > 0)) | ((images >= upper) & (gradient < 0))
+    descent = np.where(is_held, 0.0, -gradient)
+    norms = np.sqrt(np.sum(np.square(descent), axis=(1, 2, 3)))
+    longest = 0.0005 * width * np.sqrt(images[0].size)
+    lengths = np.minimum(1e-3 * np.abs(value) / np.maximum(norms, 1e-30), longest)
+    steps = (lengths / np.maximum(norms, 1e-30))[:, None, None, None] * descent
+    points = np.clip(images + steps, lower, upper).astype(np.float32)
+    promised = np.sum(gradient * (np.float64(points) - images), axis=(1, 2, 3))
+    change = value_and_gradient(points)[0] - value
+    return np.abs(change - promised) > 0.5 * np.abs(promised) + 1e-5 * np.abs(value)
 
 
 def _share_lower(other_loss, loss, unattacked):

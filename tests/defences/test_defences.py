@@ -177,7 +177,9 @@ def _assert_open(model, max_evaluations=60):
     # A chain accepts or rejects, so that the divergence jumps: one start may end at a jump.
     run = attacks.Attack(model, max_evaluations=max_evaluations, restarts=2)
     found = diagnostics.gradient_checks(run.divergence_and_gradient(targets), images)
-    assert not [check.name for check in found if check.fired]
+    # A chain's gradient is true, and says little of what the next distortion does.
+    known = {"misleading_gradients"} if "mcmc" in model.defences else set()
+    assert {check.name for check in found if check.fired} <= known
     # Without a price on the distortion the target's own image is a solution.
     result = run(images, targets, np.full(3, 1e-6))
     assert np.all(result.divergence < 0.05 * result.unattacked_divergence)
