@@ -183,8 +183,8 @@ def _is_masked(value_and_gradient, images, bounds, width, value, norms):
 def _is_misleading(value_and_gradient, images, bounds, width, value, gradient):
     """Whether a small step against the gradient changes the value otherwise than by it: (B,) bool.
 
-    The step is to lower the value by a thousandth, and is no longer than 0.0005 of the bounds' width
-    at every pixel would be. What the value changes by may be half as much or half as much again; 1e-5
+    The step is to lower the value by a thousandth, and is no longer than one of 0.0005 of the
+    bounds' width at every pixel. The value may change by half as much or half as much again; 1e-5
     of it may be rounding.
     """
     lower, upper = bounds
