@@ -4,6 +4,9 @@ import difflib
 import math
 import numbers
 
+# Seeds are int32 where TensorFlow draws, and some parts add a little to theirs.
+LARGEST_SEED = 2**31 - 2**12
+
 
 def invalid(name, expected, received):
     """The ValueError of this package: what `name` should be, and what it was."""
@@ -44,7 +47,8 @@ def finite_number(name, value, minimum=None, above=None):
 
 def one_of(name, value, allowed):
     """Returns `value`, or raises ValueError unless it is one of the allowed names."""
-    if value not in allowed:
+    # In a dict it would have to be hashable.
+    if value not in tuple(allowed):
         near = difflib.get_close_matches(str(value), list(map(str, allowed)), n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise invalid(name, f"one of {', '.join(map(repr, allowed))}{hint}", repr(value))
@@ -52,8 +56,8 @@ def one_of(name, value, allowed):
 
 
 def seed(name, value):
-    """Returns `value` as an int, or raises ValueError unless it is from 0 to 1048575."""
+    """Returns `value` as an int, or raises ValueError unless it is from 0 to `LARGEST_SEED`."""
     is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not is_integer or not 0 <= value < 2**20:
-        raise invalid(name, "an integer from 0 to 1048575", repr(value))
+    if not is_integer or not 0 <= value <= LARGEST_SEED:
+        raise invalid(name, f"an integer from 0 to {LARGEST_SEED}", repr(value))
     return int(value)

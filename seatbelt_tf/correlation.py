@@ -54,17 +54,30 @@ def total_correlation(samples, means, stddevs, dataset_size=None, estimator="mws
         (M,) estimates in nats. M identical posteriors give 0 everywhere.
 
     Raises:
-        ValueError: the shapes differ or are not (M, d), the estimator is unknown, `dataset_size`
-            is missing for "mss" or below M, or the block size is not positive.
+        ValueError: the shapes differ or are not (M, d), one or more each, or the types are not one
+            floating type; values that are not finite or deviations that are not positive (of eager
+            tensors); the estimator is unknown, `dataset_size` is missing for "mss" or below M, or
+            the block size is not positive.
     """
     samples, means, stddevs = (tf.convert_to_tensor(t) for t in (samples, means, stddevs))
     for name, tensor in (("samples", samples), ("means", means), ("stddevs", stddevs)):
-        if tensor.shape.rank != 2 or not tensor.shape.is_compatible_with(samples.shape):
+        shape = tensor.shape
+        if shape.rank != 2 or not shape.is_compatible_with(samples.shape) or 0 in tuple(shape):
             raise checks.invalid(
                 f"{name}.shape",
                 f"(M, d), the same for samples {tuple(samples.shape)}, means and stddevs",
-                tuple(tensor.shape),
+                tuple(shape),
             )
+        if not tensor.dtype.is_floating or tensor.dtype != samples.dtype:
+            received = f"{tensor.dtype.name}, samples {samples.dtype.name}"
+            raise checks.invalid(f"{name}.dtype", "one floating type for all three", received)
+        if hasattr(tensor, "numpy"):
+            smallest = 0.0 if name == "stddevs" else -float("inf")
+            is_usable = tf.reduce_all(tf.math.is_finite(tensor) & (tensor > smallest))
+            if not is_usable:
+                expected = "finite numbers" + (" above 0" if name == "stddevs" else "")
+                raise checks.invalid(name, expected, "others among them")
+    checks.one_of("estimator", estimator, presets.TC_ESTIMATORS)
     presets.check_model_options({"tc_estimator": estimator, "dataset_size": dataset_size})
     rows = samples.shape[0]
     if dataset_size is not None and rows is not None and dataset_size < rows:

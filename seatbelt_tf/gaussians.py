@@ -42,9 +42,9 @@ def _at_least_float32(tensor):
 
 
 def standard(like):
-    """Normal(0, I) in shape and type like another `Gaussian`: (..., d) -> (..., d)."""
-    mean = _at_least_float32(like[0])
-    return Gaussian(tf.zeros_like(mean), tf.ones_like(mean))
+    """Normal(0, I) in shape and type like a tensor: (..., d) -> `Gaussian` of (..., d)."""
+    like = _at_least_float32(like)
+    return Gaussian(tf.zeros_like(like), tf.ones_like(like))
 
 
 def log_density_by_unit(value, gaussian):

@@ -1,5 +1,6 @@
 """The Seatbelt-VAE family as one Keras model."""
 
+import math
 import warnings
 from typing import NamedTuple
 
@@ -111,7 +112,8 @@ class SeatbeltVAE(keras.Model):
         seed=0,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        # Networks cast what they are given themselves: densities see the images in float32.
+        super().__init__(autocast=False, **kwargs)
         # Keras would choose XLA on an accelerator, which drops the checks of the training step.
         self.supports_jit = False
         options = presets.check_model_options(
@@ -165,7 +167,8 @@ class SeatbeltVAE(keras.Model):
         )
 
     def _make_networks(self):
-        policy, seed = self.dtype_policy, 2000 * self.seed
+        # Keras's seeds are int32.
+        policy, seed = self.dtype_policy, 2000 * self.seed % checks.LARGEST_SEED
         defended = self._defences.networks(self)
         encoder, decoder, *others = (
             seed + 100 * place for place in range(2 + 3 * len(presets.HIDDEN_SIZES))
@@ -216,8 +219,17 @@ class SeatbeltVAE(keras.Model):
         """The constructor's arguments."""
         return {**super().get_config(), **{name: getattr(self, name) for name in self._options}}
 
+    def compute_output_shape(self, input_shape):
+        """That of the images: (M, H, W, C) -> the same."""
+        return tuple(input_shape)
+
     def call(self, inputs, training=False):
-        """The mean reconstruction with every latent at its mean: (M, H, W, C) -> the same."""
+        """The mean reconstruction with every latent at its mean: (M, H, W, C) -> the same.
+
+        Raises:
+            ValueError: see `pixels.check_images`.
+        """
+        inputs = pixels.check_images(inputs, self.image_shape, "inputs")
         inference = self._infer(inputs, None, training)
         if not training:
             inference = self._defences.inferred(self, inputs, inference, None)
@@ -293,15 +305,17 @@ class SeatbeltVAE(keras.Model):
             (M, H, W, C) float32; not clipped to [-1, 1].
 
         Raises:
-            ValueError: another number of layers, or other shapes.
+            ValueError: another number of layers, other shapes, no rows, or numbers that are not
+                floating-point and (of eager tensors) finite.
         """
-        latents = [tf.cast(tf.convert_to_tensor(latent), tf.float32) for latent in latents]
+        latents = [_checked_latent(latent) for latent in latents]
         expected = [tf.TensorShape([None, units]) for units in self.latent_dims]
         fits = len(latents) == len(expected) and all(
             latent.shape.is_compatible_with(shape)
             for latent, shape in zip(latents, expected, strict=True)
         )
-        if not fits or len({latent.shape[0] for latent in latents} - {None}) > 1:
+        counts = {latent.shape[0] for latent in latents if latent.shape.rank} - {None}
+        if not fits or len(counts) > 1 or 0 in counts:
             raise checks.invalid(
                 "latents.shape",
                 f"one (M, d) tensor a layer, d in {self.latent_dims}",
@@ -405,6 +419,22 @@ class SeatbeltVAE(keras.Model):
         """Whether the model may be trained: `adapt` was called, or no defence needs it."""
         return self._defences.is_adapted()
 
+    def compile(self, optimizer="rmsprop", loss=None, *args, **kwargs):
+        """Names the optimizer: see `keras.Model.compile`; the loss is the model's own.
+
+        Args:
+            optimizer: as Keras has it.
+            loss: None.
+            *args: as Keras has them.
+            **kwargs: as Keras has them.
+
+        Raises:
+            ValueError: a loss is given.
+        """
+        if loss is not None:
+            raise checks.invalid("loss", "None: the objective is the model's own", repr(loss))
+        super().compile(optimizer, None, *args, **kwargs)
+
     def fit(self, x=None, y=None, batch_size=None, *args, **kwargs):
         """Trains the model on images: see `keras.Model.fit`.
 
@@ -421,13 +451,20 @@ class SeatbeltVAE(keras.Model):
 
         Raises:
             ValueError: before the first step: wrong shape or type, no images, fewer images than
-                a batch, pixels that are not finite or not in [-1, 1], or batches that `accumulate`
-                does not divide (of a dataset the first is looked at).
+                a batch, pixels that are not finite or not in [-1, 1], weights of images, or batches
+                that `accumulate` does not divide on every replica (of a dataset the first is
+                looked at).
         """
+        for weights in ("sample_weight", "class_weight"):
+            if kwargs.get(weights) is not None:
+                raise checks.invalid(weights, "None: images are weighed equally", "weights")
         images_a_step = pixels.check_data(x, batch_size, self.image_shape, "x")
-        last = 0 if isinstance(x, tf.data.Dataset) else len(x) % images_a_step
+        last = 0
+        if not isinstance(x, tf.data.Dataset):
+            last = math.floor(len(x) * (1 - kwargs.get("validation_split", 0.0))) % images_a_step
         parts = checks.positive_integer("accumulate", self.accumulate)
-        if images_a_step % parts or last % parts:
+        whole = parts * self.distribute_strategy.num_replicas_in_sync if parts > 1 else 1
+        if images_a_step % whole or last % whole:
             sizes = f"{images_a_step}{f', the last {last}' if last else ''}"
             raise checks.invalid("accumulate", f"a divisor of all batches ({sizes} images)", parts)
         if not self.is_adapted():
@@ -586,7 +623,7 @@ class SeatbeltVAE(keras.Model):
             A tuple of `Gaussian`s of (M, d_i).
         """
         priors = [self._prior(layer, above, training) for layer, above in enumerate(latents[1:])]
-        return (*priors, gaussians.standard((latents[-1], latents[-1])))
+        return (*priors, gaussians.standard(latents[-1]))
 
     def _prior(self, layer, above, training):
         """p(z^i | z^(i+1)) for layer index i - 1: (M, d_(i+1)) -> `Gaussian` of (M, d_i)."""
@@ -603,6 +640,17 @@ class SeatbeltVAE(keras.Model):
     def _decode(self, latents, training=False):
         used = latents if self.likelihood_from == "all" else latents[:1]
         return self._apply(self.decoder, tf.concat(used, axis=1), training)
+
+
+def _checked_latent(latent):
+    """A layer's latents as a float32 tensor."""
+    latent = tf.convert_to_tensor(latent)
+    if not latent.dtype.is_floating:
+        raise checks.invalid("latents.dtype", "floating-point numbers", latent.dtype.name)
+    latent = tf.cast(latent, tf.float32)
+    if hasattr(latent, "numpy") and not tf.reduce_all(tf.math.is_finite(latent)):
+        raise checks.invalid("latents", "finite numbers", "NaN or infinity among them")
+    return latent
 
 
 def _by_name(terms):

@@ -123,7 +123,7 @@ class WholeImageConv2D(keras.layers.Conv2D):
 
     def call(self, inputs):
         kernel = tf.reshape(tf.convert_to_tensor(self.kernel), [-1, self.filters])
-        outputs = tf.reshape(inputs, [-1, kernel.shape[0]]) @ kernel
+        outputs = tf.reshape(inputs, [tf.shape(inputs)[0], kernel.shape[0]]) @ kernel
         return self.activation(outputs + self.bias)[:, None, None, :]
 
 

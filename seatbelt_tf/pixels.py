@@ -62,13 +62,30 @@ def check_images(values, image_shape, name="images"):
     return values
 
 
+def check_bounds(bounds):
+    """(lower, upper) of pixels as two floats, which may be infinite.
+
+    Raises:
+        ValueError: these are not two numbers, the first the smaller one.
+    """
+    try:
+        lower, upper = (float(bound) for bound in bounds)
+        is_interval = lower < upper
+    except (TypeError, ValueError):
+        is_interval = False
+    if not is_interval:
+        raise checks.invalid("bounds", "(lower, upper) with lower < upper", repr(bounds))
+    return lower, upper
+
+
 def check_within(images, image_shape, bounds, name="images"):
     """Images that an attack may start from, as a float32 array.
 
     Args:
         images: anything that converts to a (B, H, W, C) floating-point array.
         image_shape: (H, W, C).
-        bounds: (lower, upper) of the pixels, both allowed.
+        bounds: (lower, upper) of the pixels, both allowed; what is beyond them by rounding (see
+            `RANGE_TOLERANCE`, of pixels in [-1, 1]) is put there.
         name: what to call the images in a message.
 
     Returns:
@@ -78,19 +95,20 @@ def check_within(images, image_shape, bounds, name="images"):
         ValueError: a wrong shape or type, no images, pixels that are not within the bounds, or
             bounds that nothing is within.
     """
-    lower, upper = bounds
-    if not lower < upper:
-        raise checks.invalid("bounds", "(lower, upper) with lower < upper", repr(bounds))
+    lower, upper = check_bounds(bounds)
     values = np.asarray(images)
     check_spec(tf.TensorShape(values.shape), tf.as_dtype(values.dtype), image_shape, name)
     if not len(values):
         raise checks.invalid(f"{name}.shape", "at least one image", values.shape)
     values = values.astype(np.float32)
-    if not np.all(np.isfinite(values)) or values.min() < lower or values.max() > upper:
-        raise checks.invalid(
-            name, f"pixels within the bounds {bounds}", f"{values.min()} to {values.max()}"
-        )
-    return values
+    width = upper - lower
+    slack = RANGE_TOLERANCE * width / 2 if np.isfinite(width) else 0.0
+    lowest, highest = values.min(), values.max()
+    # NaN is within nothing.
+    is_within = lowest >= lower - slack and highest <= upper + slack
+    if not is_within or not np.all(np.isfinite(values)):
+        raise checks.invalid(name, f"pixels within the bounds {bounds}", f"{lowest} to {highest}")
+    return np.clip(values, lower, upper)
 
 
 def check_data(data, batch_size, image_shape, name):
@@ -122,6 +140,8 @@ def check_data(data, batch_size, image_shape, name):
     if not isinstance(data, (np.ndarray, tf.Tensor)):
         raise checks.invalid(name, "an array of images or a tf.data.Dataset", type(data).__name__)
     images = check_images(data, image_shape, name)
+    if batch_size is not None:
+        checks.positive_integer("batch_size", batch_size)
     if batch_size is not None and len(images) < batch_size:
         raise checks.invalid(
             name, f"at least as many images as batch_size={batch_size}", f"{len(images)}"

@@ -140,7 +140,12 @@ def test_runs_in_a_graph_of_unknown_batch_size_and_under_xla(jit_compile):
     [
         ({"means": np.zeros((5, 3), np.float32)}, "means.shape"),
         ({"samples": np.zeros(4, np.float32)}, "samples.shape"),
-        ({"estimator": "mwss"}, "estimator"),
+        ({"means": np.zeros((4, 3))}, "means.dtype"),
+        ({"stddevs": np.ones((4, 3), int)}, "stddevs.dtype"),
+        ({"stddevs": np.zeros((4, 3), np.float32)}, "stddevs. Expected finite numbers above 0"),
+        ({"samples": np.full((4, 3), np.nan, np.float32)}, "samples. Expected finite numbers"),
+        (dict.fromkeys(("samples", "means", "stddevs"), np.zeros((0, 3), np.float32)), "shape"),
+        ({"estimator": "mwss"}, "for estimator. .* 'mws', 'mss' .did you mean 'mws'"),
         ({"estimator": "mss", "dataset_size": None}, "dataset_size"),
         ({"dataset_size": 3}, "dataset_size"),
         ({"dataset_size": 0}, "dataset_size"),

@@ -283,7 +283,10 @@ def test_bad_images_are_refused_before_any_step(kind, as_dataset, untouched):
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     if not as_dataset:
-        for method in (model.encode, model.infer, model.elbo, model.evaluate):
+        methods = [model.encode, model.infer, model.elbo, model.evaluate, model]
+        if kind in ("size", "channels"):
+            methods.append(model.predict)
+        for method in methods:
             with pytest.raises(ValueError, match=message):
                 method(images)
 
@@ -302,6 +305,39 @@ def test_batches_that_cannot_be_split_are_refused():
         with pytest.raises(ValueError, match="a divisor of all batches"):
             model.fit(_images(count), batch_size=size)
     model.fit(_images(12), batch_size=8, verbose=0)
+    # Of 16 images 14 are trained on.
+    with pytest.raises(ValueError, match="the last 6 images"):
+        model.fit(_images(16), batch_size=8, validation_split=0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "batch_size"),
+        ({"batch_size": 2.5}, "batch_size"),
+        ({"sample_weight": np.ones(16)}, "sample_weight"),
+        ({"class_weight": {0: 1.0}}, "class_weight"),
+    ],
+)
+def test_what_training_has_no_use_for_is_refused(options, message, untouched):
+    with pytest.raises(ValueError, match=message):
+        untouched.fit(_images(), **options)
+    with pytest.raises(ValueError, match="loss"):
+        untouched.compile(optimizer="adam", loss="mse")
+
+
+def test_keras_is_told_of_shapes_and_metrics_and_an_embedding_is_that_of_the_posteriors(untouched):
+    assert untouched.compute_output_shape((None, *SHAPE)) == (None, *SHAPE)
+    assert [mean.name for mean in untouched.metrics][:2] == ["loss", "elbo"]
+    images = _images(2)
+    embedding = untouched.embedding(untouched.encode(images))
+    np.testing.assert_array_equal(embedding, untouched.embed(images))
+
+
+def test_seeds_are_any_number_of_31_bits():
+    model = _model(seed=20261129)
+    assert np.any(model.sample(1, seed=20261129) != model.sample(1, seed=20261130))
+    assert np.any(model.encode(_images())[0].mean != _model(seed=1).encode(_images())[0].mean)
 
 
 def test_datasets_of_something_else_are_refused(untouched):
@@ -354,7 +390,10 @@ def test_a_step_that_is_not_finite_changes_nothing_and_names_the_terms(kind):
 
 def test_wrong_latents_are_refused(untouched):
     rows = [np.zeros((2, 4)), np.zeros((3, 3))]
-    for latents in ([np.zeros((2, 4))], [np.zeros((2, 3)), np.zeros((2, 4))], rows):
+    none, integers = ([np.zeros((n, 4), t), np.zeros((n, 3))] for n, t in ((0, float), (2, int)))
+    infinite = [np.zeros((2, 4)), np.full((2, 3), np.inf)]
+    few, swapped = [np.zeros((2, 4))], [np.zeros((2, 3)), np.zeros((2, 4))]
+    for latents in (few, swapped, rows, none, integers, infinite):
         with pytest.raises(ValueError, match="latents"):
             untouched.decode(latents)
     with pytest.raises(ValueError, match="count"):

@@ -21,7 +21,7 @@ NO_ARRAYS = """
 address ancestors args as_uint8 batch_size beta binarise block_size bounds channels chunk_size
 code columns confidence config contents count crop damage data_dir dataset_size decoder defences
 distortion_scale draws drop_remainder encoder estimator factors figure fingerprint
-free_bits how_to_get image_shape image_size inference input_shape kl_estimator kwargs
+free_bits how_to_get image_shape image_size inference input_shape kl_estimator kwargs loss
 latent_dims layers licence likelihood_from likelihood_scale log max_bytes max_evaluations
 max_unreadable memory message model name notes objective optimizer options overwrite part parts path
 paths penalty repeat restarts retries row scale seed self shown shuffle signature source split
@@ -83,7 +83,10 @@ def reference(tmp_path_factory):
 @pytest.fixture(scope="module")
 def words_of_tests():
     texts = [path.read_text() for path in (ROOT / "tests").rglob("*.py")]
-    return set(re.findall(r"\w+", "\n".join(texts)))
+    text = "\n".join(texts)
+    # Of something, or imported: a name in prose or of a variable is no use.
+    imported = "\n".join(re.findall(r"import (.*)", text))
+    return set(re.findall(r"\.(\w+)", text)) | set(re.findall(r"\w+", imported))
 
 
 @pytest.mark.parametrize("name", MEMBERS)
@@ -101,7 +104,8 @@ def test_its_docstring_states_the_shapes_of_arrays(name):
 
 @pytest.mark.parametrize("name", MEMBERS)
 def test_some_test_uses_it(name, words_of_tests):
-    assert name.split(".")[-1] in words_of_tests
+    # Keras calls this one.
+    assert name.split(".")[-1] in words_of_tests | {"call"}
 
 
 @pytest.mark.parametrize("name", MEMBERS)

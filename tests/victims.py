@@ -27,7 +27,7 @@ class OneLayer:
         return (gaussians.Gaussian(*(tf.repeat(t[:, None], draws, axis=1) for t in posterior)),)
 
     def priors(self, latents):
-        return (gaussians.standard((latents[0], latents[0])),)
+        return (gaussians.standard(latents[0]),)
 
 
 class Linear(OneLayer):

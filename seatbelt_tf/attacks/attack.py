@@ -174,7 +174,7 @@ class Attack:
     ):
         self._seed = checks.seed("seed", seed)
         self.problem = Problem(victim, objective, layers, ancestors, draws, seed, squared_norm)
-        self._bounds = tuple(map(float, bounds))
+        self._bounds = pixels.check_bounds(bounds)
         self._restarts = checks.whole_number("restarts", restarts)
         self._chunk_size = checks.positive_integer("chunk_size", chunk_size)
         self._max_evaluations = checks.positive_integer("max_evaluations", max_evaluations)

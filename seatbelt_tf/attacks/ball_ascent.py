@@ -59,7 +59,8 @@ def maximize_in_ball(
         steps: gradients for each start.
         starts: random distortions to start from; the best result counts.
         seed: of the starts.
-        initial: (B, H, W, C) distortions to start from first, scaled to length r; None: none.
+        initial: (B, H, W, C) distortions to start from first, scaled to length r; they count as
+            they are, too. None: none.
         chunk_size: images treated at once, which bounds the memory.
 
     Returns:
@@ -74,6 +75,7 @@ def maximize_in_ball(
     chunk_size = checks.positive_integer("chunk_size", chunk_size)
     if np.ndim(images) != 4:
         raise checks.invalid("images.shape", "(B, H, W, C)", np.shape(images))
+    bounds = pixels.check_bounds(bounds)
     images = pixels.check_within(images, np.shape(images)[1:], bounds)
     radius = _radii(radius, len(images))
     if initial is not None and np.shape(initial) != images.shape:
@@ -85,6 +87,9 @@ def maximize_in_ball(
     first = [] if initial is None else [np.asarray(initial, np.float32)]
     for directions in itertools.chain(first, drawn):
         found.append(in_batches(search, images, directions, radius, items, size=chunk_size))
+    if initial is not None:
+        evaluate = Compiled(_projected(function, bounds))
+        found.append(in_batches(evaluate, images, first[0], radius, items, size=chunk_size))
     distortions, values = (np.stack(field) for field in zip(*found, strict=True))
     best = (np.argmax(np.nan_to_num(values, nan=-np.inf), axis=0), np.arange(len(images)))
     return Ascent(distortions[best], values[best], values[0])
@@ -129,6 +134,16 @@ def _search(function, bounds, steps):
         return best, tf.where(highest > -np.inf, highest, np.nan)
 
     return search
+
+
+def _projected(function, bounds):
+    """As `_search`, without a step."""
+
+    def evaluate(images, distortions, radius, items):
+        distortions = ball.project(distortions, images, radius, bounds)
+        return distortions, tf.cast(function(images + distortions, items), tf.float32)
+
+    return evaluate
 
 
 def _radii(radius, count):

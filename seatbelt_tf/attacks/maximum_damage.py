@@ -80,7 +80,7 @@ def maximum_damage(
     """
     checks.one_of("damage", damage, DAMAGES)
     checks.one_of("ancestors", ancestors, ("mean", "sample"))
-    bounds = tuple(map(float, bounds))
+    bounds = pixels.check_bounds(bounds)
     images = pixels.check_within(images, victim.image_shape, bounds)
     seed = checks.seed("seed", seed)
     noise = None if ancestors == "mean" else scoring.draw(victim, draws, seed + 1, scoring.ATTACKS)

@@ -20,7 +20,7 @@ def minimize_in_box(
     lower,
     upper,
     max_evaluations=400,
-    memory=15,
+    memory=25,
     tolerance=1e-8,
     *,
     optimizer="lbfgs",

@@ -148,4 +148,4 @@ class Victim:
 
     def priors(self, latents):
         """Normal(0, I), in a tuple: a tuple of one (M, d) -> `Gaussian` of (M, d)."""
-        return (standard((latents[0], latents[0])),)
+        return (standard(latents[0]),)

@@ -15,7 +15,7 @@ def load(
     name: str,
     split: str = "train",
     *,
-    batch_size: int,
+    batch_size: int = 64,
     seed: int = 0,
     image_size: int | None = None,
     data_dir: str | os.PathLike | None = None,

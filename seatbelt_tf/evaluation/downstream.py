@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from seatbelt_tf import attacks, checks
+from seatbelt_tf.attacks.victim import surrogate_of
 from seatbelt_tf.batches import in_batches
 from seatbelt_tf.evaluation.intervals import bootstrap_interval
 
@@ -143,21 +144,27 @@ def evaluate(
     classes = int(max(labels.max(), test_labels.max())) + 1
     own = test_labels[rows]
     correct, attacked_correct, seen_correct = {}, {}, {}
-    for seen, tasks in ((model, TASKS[:2]), (model.embed, TASKS[2:])):
+    smooth = surrogate_of(model)
+    stand_ins = (None, None) if smooth is None else (smooth, smooth.embed)
+    for seen, stand_in, tasks in zip(
+        (model, model.embed), stand_ins, (TASKS[:2], TASKS[2:]), strict=True
+    ):
         features, *tested = (in_batches(seen, x) for x in (images, test_images, adversarial))
         for task in tasks:
             logits = _train(task, features, labels, classes, steps, seed, shown)
             clean, after = (_classes(logits, values) for values in tested)
             correct[task] = clean == test_labels
             attacked_correct[task] = after == own
-            seen_correct[task] = _withstood(
-                lambda x, seen=seen, logits=logits: logits(seen(x)), originals, own, radii
+            through, around = (
+                part and (lambda x, part=part, logits=logits: logits(part(x)))
+                for part in (seen, stand_in)
             )
+            seen_correct[task] = _withstood(through, around, originals, own, radii)
     norms = np.linalg.norm((adversarial - originals).reshape(attacked, -1), axis=1)
     return Downstream(correct, attacked_correct, rows, target_rows, norms, radii, seen_correct)
 
 
-def end_to_end_attack(logits, images, labels, radius, steps=50, starts=2, seed=0):
+def end_to_end_attack(logits, images, labels, radius, steps=50, starts=2, seed=0, initial=None):
     """Distortions within an L2 ball that raise max_{k ≠ y} logit_k − logit_y furthest.
 
     Args:
@@ -165,7 +172,7 @@ def end_to_end_attack(logits, images, labels, radius, steps=50, starts=2, seed=0
         images: (A, H, W, C) pixels in [-1, 1].
         labels: (A,) y.
         radius: () or (A,) > 0, L2.
-        steps, starts, seed: see `attacks.maximize_in_ball`.
+        steps, starts, seed, initial: see `attacks.maximize_in_ball`.
 
     Returns:
         (A, H, W, C) attacked images.
@@ -182,24 +189,25 @@ def end_to_end_attack(logits, images, labels, radius, steps=50, starts=2, seed=0
         return tf.reduce_max(others, axis=1) - own
 
     found = attacks.maximize_in_ball(
-        margin, images, radius, labels, steps=steps, starts=starts, seed=seed
+        margin, images, radius, labels, steps=steps, starts=starts, seed=seed, initial=initial
     )
     if not np.all(np.isfinite(found.value)):
         raise checks.invalid("logits", "finite numbers", "NaN or infinity")
     return np.clip(images + found.distortion, -1.0, 1.0)
 
 
-def _withstood(logits, images, labels, radii):
-    """Which images keep their class under `end_to_end_attack`: -> (R, A) bool."""
+def _withstood(logits, stand_in, images, labels, radii):
+    """Which images keep their class under `end_to_end_attack`: -> (R, A) bool.
+
+    `stand_in` are the logits behind the model's surrogate, where attacks begin; None without one.
+    """
     if not len(radii):
         return np.zeros((0, len(images)), bool)
     # All radii at once: one search is traced.
-    attacked = end_to_end_attack(
-        logits,
-        np.concatenate([images] * len(radii)),
-        np.tile(labels, len(radii)),
-        np.repeat(radii, len(images)),
-    )
+    tiled = np.concatenate([images] * len(radii))
+    problem = tiled, np.tile(labels, len(radii)), np.repeat(radii, len(images))
+    initial = None if stand_in is None else end_to_end_attack(stand_in, *problem) - tiled
+    attacked = end_to_end_attack(logits, *problem, initial=initial)
     found = _classes(logits, np.concatenate([images, attacked])).reshape(-1, len(images))
     # A distortion within a ball is within the larger ones, too.
     return np.logical_and.accumulate(found == labels)[1:]

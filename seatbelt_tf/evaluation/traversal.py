@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from seatbelt_tf import gaussians
+from seatbelt_tf import checks, gaussians
 
 
 def traverse(model, images, units=8, values=(-2, -1, 0, 1, 2)):
@@ -21,7 +21,15 @@ def traverse(model, images, units=8, values=(-2, -1, 0, 1, 2)):
     Returns:
         (images, names): (units, len(values), H, W, C) and a list such as "z1[17]", the layer
         counted from 1 and the unit from 0.
+
+    Raises:
+        ValueError: a single image, whose means do not vary, no units, or no values.
     """
+    checks.positive_integer("units", units)
+    if len(images) < 2 or not len(values):
+        raise checks.invalid(
+            "images and values", "two images or more and a value", (len(images), len(values))
+        )
     posteriors = model.encode(images)
     informative = []
     for layer, posterior in enumerate(posteriors):

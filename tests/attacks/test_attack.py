@@ -1,5 +1,7 @@
 """Attacks on victims with known answers, on the model itself, and bad input."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -487,12 +489,17 @@ class NaNVictim(victims.Linear):
         ({"objective": "latent_k"}, "did you mean 'latent_kl'"),
         ({"ancestors": "means"}, "did you mean 'mean'"),
         ({"bounds": (1.0, -1.0)}, "bounds"),
+        ({"bounds": None}, "bounds"),
+        ({"bounds": (-1.0, 0.0, 1.0)}, "bounds"),
+        ({"bounds": "ab"}, "bounds"),
+        ({"images": np.full((2, *SHAPE), 1.001, np.float32)}, "within the bounds"),
+        ({"targets": np.full((2, *SHAPE), np.nan, np.float32)}, "within the bounds"),
         ({"victim": NaNVictim()}, "finite posteriors"),
         ({"chunk_size": 0}, "chunk_size"),
         ({"restarts": -1}, "restarts"),
         ({"memory": 0}, "memory"),
         ({"pair_ids": [0]}, r"pair_ids.shape. Expected \(2,\)"),
-        ({"seed": 2**20}, "seed"),
+        ({"seed": 2**31}, "seed"),
         ({"seed": "0", "ancestors": "sample"}, "seed"),
     ],
 )
@@ -506,6 +513,22 @@ def test_bad_input_is_named(changes, message):
     }
     with pytest.raises(ValueError, match=message):
         attacks.attack(**(arguments | changes))
+
+
+def test_rounding_beyond_the_bounds_is_no_distortion():
+    images, targets = _pairs(2)
+    images[0], images[1] = 1.0, -1.0
+    result = attacks.attack(victims.Linear(), images * np.float32(1.00001), targets, [1e-3, 1e3])
+    assert np.all(np.abs(result.adversarial) <= 1)
+    np.testing.assert_allclose(result.adversarial, images + result.distortion, atol=1e-6)
+    assert result.distortion_norm[1] == 0
+
+
+def test_the_one_call_has_the_options_of_an_attack_that_is_set_up_once():
+    once = dict(inspect.signature(attacks.attack).parameters)
+    for name in ("images", "targets", "weights", "pair_ids"):
+        del once[name]
+    assert once == dict(inspect.signature(attacks.Attack).parameters)
 
 
 @pytest.mark.parametrize(

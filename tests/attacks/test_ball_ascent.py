@@ -30,6 +30,21 @@ def test_every_row_is_raised_along_its_own_items_whatever_the_chunks():
     assert np.all(found.value >= found.first_value)
 
 
+def test_what_is_to_be_started_from_counts_as_it_is():
+    far = 0.1 * SLOPES / np.linalg.norm(SLOPES.reshape(5, -1), axis=1)[:, None, None, None]
+
+    def bump(images, slopes):
+        del slopes
+        here = tf.reduce_sum(tf.square(images - (IMAGES + far)), axis=(1, 2, 3))
+        return tf.exp(-1e6 * here)
+
+    options = {"steps": 5, "starts": 1, "chunk_size": 5}
+    assert np.all(attacks.maximize_in_ball(bump, IMAGES, 0.5, SLOPES, **options).value < 0.1)
+    found = attacks.maximize_in_ball(bump, IMAGES, 0.5, SLOPES, initial=far, **options)
+    np.testing.assert_allclose(found.value, 1, atol=1e-3)
+    np.testing.assert_allclose(found.distortion, far, atol=1e-6)
+
+
 def test_bounds_hold():
     found = attacks.maximize_in_ball(
         _product, IMAGES, 3.0, SLOPES, bounds=(-0.2, 0.3), steps=10, starts=1

@@ -165,6 +165,17 @@ INFERENCE = {"variance_floor": {}, "lipschitz": {}, "mcmc": CHAIN, "pca": {}}
 
 
 @pytest.mark.parametrize("name", INFERENCE)
+def test_in_bfloat16_a_reconstruction_is_of_the_latents_that_attacks_see(name):
+    defences = {name: INFERENCE[name]}
+    model = SeatbeltVAE(SHAPE, (4, 3), 1.0, defences=defences, dtype="mixed_bfloat16")
+    model.adapt(_images(20, seed=2))
+    # Eight bits do not hold these pixels.
+    images = _images(3)
+    means = [mean for mean, _ in model.encode(images)]
+    np.testing.assert_array_equal(model(images), model.decode(means))
+
+
+@pytest.mark.parametrize("name", INFERENCE)
 def test_no_defence_of_the_inference_hides_its_gradient_from_the_attack(name):
     model = _model(**{name: INFERENCE[name]})
     model.adapt(_images(20, seed=2))

@@ -89,6 +89,25 @@ def test_accuracy_end_to_end_falls_with_the_radius():
     assert 1.0 not in _evaluate(stay, steps=10).accuracies()[task]
 
 
+def test_attacks_end_to_end_begin_with_what_they_find_on_the_surrogate():
+    class Masked(Copy):
+        """What it says is rounded, so that it has no gradient."""
+
+        def __call__(self, images):
+            return tf.round(8 * images) / 8
+
+        def embed(self, images):
+            return tf.reshape(self(images), [-1, 64])
+
+    options = {"attack": stay, "attacked": 40, "steps": 150, "radii": (8.0,)}
+    alone = downstream.evaluate(Masked(), TRAIN, TEST, **options)
+    known = Masked()
+    known.surrogate = Copy
+    found = downstream.evaluate(known, TRAIN, TEST, **options)
+    for task in downstream.TASKS:
+        assert found.accuracies()[task][8.0][0] < 0.2 < alone.accuracies()[task][8.0][0]
+
+
 def test_the_seed_decides_everything():
     first, again = _evaluate(stay, steps=10), _evaluate(stay, steps=10)
     other = _evaluate(stay, steps=1, seed=1)

@@ -59,7 +59,7 @@ def train(beta, penalty, steps, seed=0):
         latents = posterior.mean + posterior.stddev * noise
         rebuilt = decoder(latents)
         error = tf.reduce_sum(tf.square(points - rebuilt), axis=1)
-        kl = gaussians.kl(posterior, gaussians.standard(posterior))
+        kl = gaussians.kl(posterior, gaussians.standard(posterior.mean))
         correlation = objectives.total_correlation(latents, *posterior)
         return latents, rebuilt, error, kl, correlation
 
