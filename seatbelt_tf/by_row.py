@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from seatbelt_tf import model as model_module
-from seatbelt_tf import objectives
+from seatbelt_tf import draws, objectives
 
 
 class Score(NamedTuple):
@@ -40,7 +39,7 @@ def score(model, images, seeds):
     Returns:
         `Score`.
     """
-    inference = model._infer(images, _noise(model, seeds, model_module.ON_REQUEST))
+    inference = model._infer(images, _noise(model, seeds, draws.ON_REQUEST))
     likelihood = model.log_likelihood(images, inference.samples)
     kl = objectives.elbo_divergence(inference, model.kl_estimator)
     return Score(likelihood - kl, likelihood, kl)
@@ -58,14 +57,14 @@ def sample(model, seeds):
     Returns:
         (M, H, W, C) float32.
     """
-    return model._sample(_noise(model, seeds, model_module.PRIOR))
+    return model._sample(_noise(model, seeds, draws.PRIOR))
 
 
 def _noise(model, seeds, purpose):
     """Standard normal draws by layer, tuple of (M, d_i): those of `model` for each row alone."""
 
     def draw(seed):
-        return tf.concat(model._noise(1, purpose, seed[0], seed[1]), axis=1)[0]
+        return tf.concat(draws.normal(1, model.latent_dims, purpose, *tf.unstack(seed)), axis=1)[0]
 
     spec = tf.TensorSpec([sum(model.latent_dims)], tf.float32)
     rows = tf.map_fn(draw, seeds, fn_output_signature=spec)

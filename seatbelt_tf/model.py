@@ -1,7 +1,5 @@
 """The Seatbelt-VAE family as one Keras model."""
 
-import math
-import warnings
 from typing import NamedTuple
 
 import keras
@@ -9,23 +7,21 @@ import tensorflow as tf
 
 from seatbelt_tf import (
     checks,
+    draws,
     gaussians,
-    guards,
     micro_batches,
     networks,
     objectives,
     pixels,
     presets,
-    replicas,
 )
 from seatbelt_tf.defences import mcmc, stack
+from seatbelt_tf.fitting import Fitting
 
 # Narrow initial posteriors let the latents carry information from the first step on; wide ones
 # (stddev 1) drown it in noise and the model starts on a long plateau (docs/decisions.md).
 INITIAL_POSTERIOR_STDDEV = 0.1
 INITIAL_PRIOR_STDDEV = 1.0
-# What noise is for, a part of its seed: no two uses share draws.
-TRAINING, EVALUATION, ON_REQUEST, PRIOR, DEFENCES = range(5)
 
 
 class Inference(NamedTuple):
@@ -43,7 +39,7 @@ class Inference(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="seatbelt_tf")
-class SeatbeltVAE(keras.Model):
+class SeatbeltVAE(Fitting):
     """A hierarchical VAE with penalised total correlation (Willetts et al., ICLR 2021).
 
     p(x, z) = p(x | z^1 … z^L) Π_i p(z^i | z^(i+1)), p(z^L) = Normal(0, I)   (equation 3)
@@ -199,17 +195,6 @@ class SeatbeltVAE(keras.Model):
         inputs = sum(self.latent_dims) if self.likelihood_from == "all" else self.latent_dims[0]
         self.decoder = defended.convolutional_decoder(inputs, self.image_shape, policy, decoder)
 
-    def _make_metrics(self):
-        names = ["loss", "elbo", "log_likelihood"]
-        names += [f"kl_layer_{layer + 1}" for layer in range(len(self.latent_dims))]
-        names += ["total_correlation"]
-        self._means = {name: keras.metrics.Mean(name=name) for name in names}
-
-    @property
-    def metrics(self):
-        """The running means shown while fitting, all in nats an image."""
-        return list(self._means.values())
-
     def build(self, input_shape):
         """Every layer is built by the constructor: the shape is checked, nothing is made."""
         pixels.check_spec(tf.TensorShape(input_shape), tf.float32, self.image_shape, "input")
@@ -292,7 +277,7 @@ class SeatbeltVAE(keras.Model):
         """
         images = pixels.check_images(images, self.image_shape)
         return self._infer(
-            images, self._noise(tf.shape(images)[0], ON_REQUEST, checks.seed("seed", seed))
+            images, self._noise(tf.shape(images)[0], draws.ON_REQUEST, checks.seed("seed", seed))
         )
 
     def decode(self, latents):
@@ -334,7 +319,7 @@ class SeatbeltVAE(keras.Model):
             ValueError: `count` is not a positive integer.
         """
         count = checks.positive_integer("count", count)
-        return self._sample(self._noise(count, PRIOR, checks.seed("seed", seed)))
+        return self._sample(self._noise(count, draws.PRIOR, checks.seed("seed", seed)))
 
     def elbo(self, images, seed=0):
         """Evidence lower bound without penalty or free bits, from one draw of the latents.
@@ -353,7 +338,7 @@ class SeatbeltVAE(keras.Model):
             ValueError: see `pixels.check_images`.
         """
         images = pixels.check_images(images, self.image_shape)
-        noise = self._noise(tf.shape(images)[0], ON_REQUEST, checks.seed("seed", seed))
+        noise = self._noise(tf.shape(images)[0], draws.ON_REQUEST, checks.seed("seed", seed))
         inference = self._infer(images, noise)
         likelihood = self.log_likelihood(images, inference.samples)
         return likelihood - objectives.elbo_divergence(inference, self.kl_estimator)
@@ -419,142 +404,6 @@ class SeatbeltVAE(keras.Model):
         """Whether the model may be trained: `adapt` was called, or no defence needs it."""
         return self._defences.is_adapted()
 
-    def compile(self, optimizer="rmsprop", loss=None, *args, **kwargs):
-        """Names the optimizer: see `keras.Model.compile`; the loss is the model's own.
-
-        Args:
-            optimizer: as Keras has it.
-            loss: None.
-            *args: as Keras has them.
-            **kwargs: as Keras has them.
-
-        Raises:
-            ValueError: a loss is given.
-        """
-        if loss is not None:
-            raise checks.invalid("loss", "None: the objective is the model's own", repr(loss))
-        super().compile(optimizer, None, *args, **kwargs)
-
-    def fit(self, x=None, y=None, batch_size=None, *args, **kwargs):
-        """Trains the model on images: see `keras.Model.fit`.
-
-        Args:
-            x: (N, H, W, C) float array in [-1, 1], or a `tf.data.Dataset` of batches of them;
-                labels beside them are ignored.
-            y: ignored.
-            batch_size: images a step, of an array.
-            *args: as Keras has them.
-            **kwargs: as Keras has them.
-
-        Warns:
-            UserWarning: the total correlation is penalised but the batch is too small for it.
-
-        Raises:
-            ValueError: before the first step: wrong shape or type, no images, fewer images than
-                a batch, pixels that are not finite or not in [-1, 1], weights of images, or batches
-                that `accumulate` does not divide on every replica (of a dataset the first is
-                looked at).
-        """
-        for weights in ("sample_weight", "class_weight"):
-            if kwargs.get(weights) is not None:
-                raise checks.invalid(weights, "None: images are weighed equally", "weights")
-        images_a_step = pixels.check_data(x, batch_size, self.image_shape, "x")
-        last = 0
-        if not isinstance(x, tf.data.Dataset):
-            last = math.floor(len(x) * (1 - kwargs.get("validation_split", 0.0))) % images_a_step
-        parts = checks.positive_integer("accumulate", self.accumulate)
-        whole = parts * self.distribute_strategy.num_replicas_in_sync if parts > 1 else 1
-        if images_a_step % whole or last % whole:
-            sizes = f"{images_a_step}{f', the last {last}' if last else ''}"
-            raise checks.invalid("accumulate", f"a divisor of all batches ({sizes} images)", parts)
-        if not self.is_adapted():
-            raise checks.invalid("model", "adapt(images) called before fit", "not adapted")
-        message = self.small_batch_warning(images_a_step)
-        if message:
-            warnings.warn(message, stacklevel=2)
-        if isinstance(x, tf.data.Dataset):
-            # Keras shuffles arrays only, and warns when its own default says otherwise.
-            kwargs.setdefault("shuffle", False)
-        if kwargs.get("validation_data") is not None:
-            validation = kwargs["validation_data"]
-            is_pair = isinstance(validation, (tuple, list))
-            images = validation[0] if is_pair else validation
-            pixels.check_data(images, None, self.image_shape, "validation_data")
-        return super().fit(x, y, batch_size, *args, **kwargs)
-
-    def evaluate(self, x=None, *args, **kwargs):
-        """Mean ELBO and its parts over images: see `keras.Model.evaluate`.
-
-        Args:
-            x: (N, H, W, C) float array in [-1, 1], or a `tf.data.Dataset`, as in `fit`.
-            *args: as Keras has them.
-            **kwargs: as Keras has them.
-
-        Raises:
-            ValueError: see `fit`.
-        """
-        pixels.check_data(x, None, self.image_shape, "x")
-        return super().evaluate(x, *args, **kwargs)
-
-    def train_step(self, data):
-        """One update from a (M, H, W, C) batch: on each replica, its part of the global batch."""
-        images = self._batch(data)
-        step = tf.identity(self.optimizer.iterations)
-        statistics = self.non_trainable_variables
-        with pixels.assert_pixels(images, "at step", step):
-            before = [tf.identity(variable.value) for variable in statistics]
-            noise = self._noise(tf.shape(images)[0], TRAINING, self.seed, step)
-            with tf.GradientTape() as tape:
-                key = self._key(DEFENCES, self.seed, step)
-                terms = self._defences.training_terms(self, images, noise, key)
-                loss = self.optimizer.scale_loss(terms.loss)
-            gradients = tape.gradient(loss, self.trainable_variables)
-        # A loss scale is found by letting gradients overflow.
-        is_scaled = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
-        checked = () if is_scaled else gradients
-        with guards.assert_finite(_by_name(terms), checked, step, statistics, before):
-            self.optimizer.apply(gradients, self.trainable_variables)
-            return self._update_metrics(terms)
-
-    def test_step(self, data):
-        """The terms of the objective on a (M, H, W, C) batch, without an update."""
-        images = self._batch(data)
-        # Images seen since the metrics were reset: other noise for every batch of one pass, the
-        # same noise in every pass.
-        seen = tf.identity(self._means["elbo"].count)
-        with pixels.assert_pixels(images, "after so many good ones:", seen):
-            noise = self._noise(tf.shape(images)[0], EVALUATION, self.seed, seen)
-            return self._update_metrics(self._objective(images, noise, training=False))
-
-    def _batch(self, data):
-        images, _, weights = keras.utils.unpack_x_y_sample_weight(data)
-        if weights is not None:
-            raise checks.invalid("sample_weight", "None: images are weighed equally", "weights")
-        pixels.check_spec(images.shape, images.dtype, self.image_shape)
-        return tf.cast(images, tf.float32)
-
-    def small_batch_warning(self, batch_size):
-        """Why a batch of this size is too small for the penalty on total correlation, or None.
-
-        Below about 10·d_L images the minibatch estimate is dominated by each sample's own
-        posterior, and penalising it acts like a β-VAE (Mathieu et al. 2019; appendix A.1).
-        """
-        needed = 10 * self.latent_dims[-1]
-        if self.penalty != "tc" or self.beta == 1.0 or batch_size >= needed:
-            return None
-        return (
-            f"A batch of {batch_size} is too small to estimate the total correlation of "
-            f"{self.latent_dims[-1]} units: below about {needed} the penalty acts like a β-VAE's."
-        )
-
-    def _update_metrics(self, terms):
-        values = _by_name(terms)
-        # All are means over images; the loss is one number a batch.
-        weights = {"loss": tf.shape(terms.elbo)[0]}
-        for name, mean in self._means.items():
-            mean.update_state(values[name], weights.get(name))
-        return {name: mean.result() for name, mean in self._means.items()}
-
     def _objective(self, images, noise, training, shown=None):
         """The objective's terms for images of which the encoder sees `shown`, or themselves."""
         inference = self._infer(images if shown is None else shown, noise, training)
@@ -572,18 +421,8 @@ class SeatbeltVAE(keras.Model):
         )
 
     def _noise(self, rows, purpose, seed, step=0):
-        """Standard normal draws by layer, a function of purpose, seed, step and global row."""
-        key = self._key(purpose, seed, step)
-        keys = tf.random.experimental.stateless_split(key, len(self.latent_dims))
-        return tuple(
-            replicas.normal_noise(rows, units, key)
-            for units, key in zip(self.latent_dims, tf.unstack(keys), strict=True)
-        )
-
-    @staticmethod
-    def _key(purpose, seed, step):
-        words = [tf.cast(seed, tf.int32), tf.cast(step, tf.int32)]
-        return tf.random.experimental.stateless_fold_in(words, purpose)
+        """Standard normal draws by layer: see `draws.normal`."""
+        return draws.normal(rows, self.latent_dims, purpose, seed, step)
 
     def _infer(self, images, noise, training=False):
         """`Inference` with the given standard normal draws by layer, or at the means for None."""
@@ -651,14 +490,3 @@ def _checked_latent(latent):
     if hasattr(latent, "numpy") and not tf.reduce_all(tf.math.is_finite(latent)):
         raise checks.invalid("latents", "finite numbers", "NaN or infinity among them")
     return latent
-
-
-def _by_name(terms):
-    """What is reported of `ObjectiveTerms`: () or (M,) tensors by name."""
-    return {
-        "loss": terms.loss * replicas.count(),
-        "elbo": terms.elbo,
-        "log_likelihood": terms.log_likelihood,
-        "total_correlation": terms.total_correlation,
-        **{f"kl_layer_{layer + 1}": kl for layer, kl in enumerate(terms.kl)},
-    }

@@ -322,8 +322,13 @@ def test_batches_that_cannot_be_split_are_refused():
 def test_what_training_has_no_use_for_is_refused(options, message, untouched):
     with pytest.raises(ValueError, match=message):
         untouched.fit(_images(), **options)
-    with pytest.raises(ValueError, match="loss"):
-        untouched.compile(optimizer="adam", loss="mse")
+
+
+def test_a_loss_beside_the_models_own_is_refused():
+    model = _model()
+    model.compile(optimizer="adam", loss="mse")
+    with pytest.raises(ValueError, match="the objective is the model's own"):
+        model.fit(_images())
 
 
 def test_keras_is_told_of_shapes_and_metrics_and_an_embedding_is_that_of_the_posteriors(untouched):

@@ -21,7 +21,7 @@ NO_ARRAYS = """
 address ancestors args as_uint8 batch_size beta binarise block_size bounds channels chunk_size
 code columns confidence config contents count crop damage data_dir dataset_size decoder defences
 distortion_scale draws drop_remainder encoder estimator factors figure fingerprint
-free_bits how_to_get image_shape image_size inference input_shape kl_estimator kwargs loss
+free_bits how_to_get image_shape image_size inference input_shape kl_estimator kwargs
 latent_dims layers licence likelihood_from likelihood_scale log max_bytes max_evaluations
 max_unreadable memory message model name notes objective optimizer options overwrite part parts path
 paths penalty repeat restarts retries row scale seed self shown shuffle signature source split
@@ -51,11 +51,21 @@ def _members():
                 continue
             found[f"{path}.{name}"] = (member, page, name)
             kinds = (types.FunctionType, classmethod, staticmethod, property)
-            for method, value in vars(member).items() if inspect.isclass(member) else ():
+            for method, value in _methods(member) if inspect.isclass(member) else ():
                 if isinstance(value, kinds) and not method.startswith("_"):
                     own_id = f"{name}.{method}"
                     found[f"{path}.{own_id}"] = (getattr(member, method), page, own_id)
     return found
+
+
+def _methods(member):
+    """What a class has of this project, its own and inherited: (name, value) pairs."""
+    own = [
+        base
+        for base in member.__mro__
+        if base.__module__.split(".")[0] in ("seatbelt_tf", "export")
+    ]
+    return {name: value for base in reversed(own) for name, value in vars(base).items()}.items()
 
 
 MEMBERS = _members()
