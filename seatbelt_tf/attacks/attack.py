@@ -6,14 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 from seatbelt_tf import checks, pixels
-from seatbelt_tf.attacks import scoring
+from seatbelt_tf.attacks import scoring, weight_path
 from seatbelt_tf.attacks.box_result import Status
 from seatbelt_tf.attacks.problem import Found, Problem
 from seatbelt_tf.attacks.victim import surrogate_of
 from seatbelt_tf.batches import in_batches
-
-# A pair's first attacks are those on every 2^k-th λ, so many of them at least.
-_FEWEST_FIRST_WEIGHTS = 6
 
 
 class AttackResult(NamedTuple):
@@ -221,9 +218,9 @@ class Attack:
             chosen = images[rows], targets[rows], weights[rows], starts
             return self._solve(*chosen, max_evaluations=limit)
 
-        for depth, rows in enumerate(_levels(pair_ids, weights)):
+        for depth, rows in enumerate(weight_path.levels(pair_ids, weights)):
             limit = max(1, self._max_evaluations >> depth)
-            sources = _best_of_pair(best, pair_ids, weights, self.problem)
+            sources = weight_path.best_of_pair(best, pair_ids, weights, self.problem)
             found = solve(rows, best.adversarial[sources[rows]], limit)
             for field in Found._fields:
                 getattr(best, field)[rows] = getattr(found, field)
@@ -235,11 +232,13 @@ class Attack:
         for _ in range(self._restarts):
             distortions = rng.uniform(-size, size, images.shape).astype(np.float32)
             starts = np.clip(images + distortions, *self._bounds)
-            _keep_better(best, everything, solve(everything, starts, self._max_evaluations))
-        sources = _best_of_pair(best, pair_ids, weights, self.problem)
+            weight_path.keep_better(
+                best, everything, solve(everything, starts, self._max_evaluations)
+            )
+        sources = weight_path.best_of_pair(best, pair_ids, weights, self.problem)
         rows = np.flatnonzero(sources != everything)
         if len(rows):
-            _keep_better(best, rows, solve(rows, best.adversarial[sources[rows]], limit))
+            weight_path.keep_better(best, rows, solve(rows, best.adversarial[sources[rows]], limit))
         return best, first_loss
 
     def _before(self, images, targets, weights, pair_ids):
@@ -252,7 +251,7 @@ class Attack:
         best = at(images)
         if self._surrogate is not None:
             transferred, _ = self._surrogate._search(images, targets, weights, pair_ids)
-            _keep_better(best, np.arange(len(images)), at(transferred.adversarial))
+            weight_path.keep_better(best, np.arange(len(images)), at(transferred.adversarial))
         return best
 
     def continued_loss(self, images, targets, weights, adversarial):
@@ -289,45 +288,6 @@ class Attack:
         )
         prepared = in_batches(prepare, targets, size=self._chunk_size)
         return lambda images: in_batches(function, images, prepared, size=self._chunk_size)
-
-
-def _keep_better(best, rows, found):
-    """Overwrites `best` at `rows` where `found` is lower; evaluations add up."""
-    better = found.loss < best.loss[rows]
-    for field in Found._fields:
-        if field != "evaluations":
-            getattr(best, field)[rows[better]] = getattr(found, field)[better]
-    best.evaluations[rows] += found.evaluations
-
-
-def _levels(pair_ids, weights):
-    """Rows of the attacks to be solved one group after the other, coarse to fine: list of (n,)."""
-    if pair_ids is None:
-        return [np.arange(len(weights))]
-    _, pairs, counts = np.unique(pair_ids, return_inverse=True, return_counts=True)
-    by_weight = np.lexsort((weights, pairs))
-    places = np.empty(len(weights), int)
-    places[by_weight] = np.concatenate([np.arange(count) for count in counts])
-    depth = max(0, int(counts.max() // _FEWEST_FIRST_WEIGHTS).bit_length() - 1)
-    strides = [2**k for k in range(depth, -1, -1)]
-    level = np.argmax([places % stride == 0 for stride in strides], axis=0)
-    return [np.flatnonzero(level == k) for k in range(depth + 1)]
-
-
-def _best_of_pair(best, pair_ids, weights, problem):
-    """The row of the pair's best result under each attack's own λ, or its own: (B,) int."""
-    sources = np.arange(len(weights))
-    cost = problem.cost(best.distortion_norm)
-    for pair in np.unique(pair_ids) if pair_ids is not None else []:
-        members = np.flatnonzero(pair_ids == pair)
-        losses = weights[members, None] * cost[members] + best.divergence[members]
-        losses = np.where(np.isfinite(losses), losses, np.inf)
-        nearest = np.argmin(losses, axis=1)
-        # Rounding of the loss in float32 is no reason to start again.
-        least = best.loss[members] - 1e-5 * np.abs(best.loss[members])
-        is_better = losses[np.arange(len(members)), nearest] < least
-        sources[members[is_better]] = members[nearest[is_better]]
-    return sources
 
 
 def _check_arguments(victim, images, targets, weights, bounds):

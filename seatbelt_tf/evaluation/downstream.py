@@ -15,19 +15,16 @@ distortion within an L2 ball.
 
 from typing import NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from seatbelt_tf import attacks, checks
 from seatbelt_tf.attacks.victim import surrogate_of
 from seatbelt_tf.batches import in_batches
+from seatbelt_tf.evaluation import classifiers
 from seatbelt_tf.evaluation.intervals import bootstrap_interval
 
 TASKS = ("mlp_reconstruction", "conv_reconstruction", "mlp_latents")
-BATCH_SIZE = 256
-LEARNING_RATE = 1e-3
-WEIGHT_DECAY = 1e-2
 
 
 class Downstream(NamedTuple):
@@ -151,7 +148,7 @@ def evaluate(
     ):
         features, *tested = (in_batches(seen, x) for x in (images, test_images, adversarial))
         for task in tasks:
-            logits = _train(task, features, labels, classes, steps, seed, shown)
+            logits = classifiers.train(task, features, labels, classes, steps, seed, shown)
             clean, after = (_classes(logits, values) for values in tested)
             correct[task] = clean == test_labels
             attacked_correct[task] = after == own
@@ -235,56 +232,3 @@ def _checked(name, images, labels):
 
 def _classes(logits, values):
     return in_batches(lambda part: tf.argmax(logits(part), axis=1), values)
-
-
-def _train(task, features, labels, classes, steps, seed, shown):
-    """Trains a classifier: -> a function from features (M, …) to logits (M, K)."""
-    # One number for all units and pixels: those that hardly vary must not be blown up, because an
-    # attack may move them.
-    centre = features.mean(axis=0)
-    spread = np.sqrt(np.mean(np.square(features - centre))) or 1.0
-
-    def standardised(values):
-        return (values - centre) / spread
-
-    network = _network(task, features.shape[1:], classes, seed)
-    schedule = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps)
-    network.compile(
-        keras.optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        jit_compile=False,
-    )
-    rng = np.random.default_rng(seed)
-    epochs = -(-steps * BATCH_SIZE // len(labels))
-    order = np.concatenate([rng.permutation(len(labels)) for _ in range(epochs)])
-    for batch in shown(order[: steps * BATCH_SIZE].reshape(steps, BATCH_SIZE), task):
-        network.train_on_batch(standardised(features[batch]), labels[batch])
-    return lambda values: network(standardised(values))
-
-
-def _network(task, shape, classes, seed):
-    layers = keras.layers
-    seeds = keras.random.SeedGenerator(seed)
-    options = {"kernel_initializer": keras.initializers.HeNormal(seeds)}
-    if task == "conv_reconstruction":
-        stack = []
-        for filters, size, stride in ((64, 4, 4), (128, 3, 2)):
-            stack += [
-                layers.Conv2D(filters, size, stride, "same", use_bias=False, **options),
-                layers.BatchNormalization(momentum=0.9),
-                layers.ReLU(),
-            ]
-        stack += [
-            layers.Dropout(0.3, seed=seed),
-            layers.Conv2D(classes, 1, **options),
-            layers.GlobalAveragePooling2D(),
-        ]
-    else:
-        width = 1024 if task == "mlp_latents" else 256
-        stack = [
-            layers.Flatten(),
-            layers.Dense(width, "relu", **options),
-            layers.Dropout(0.5, seed=seed),
-            layers.Dense(classes, **options),
-        ]
-    return keras.Sequential([layers.Input(shape), *stack])
