@@ -174,6 +174,9 @@ def _loop(run, config, strategy, model, plain, keeper):
                 reporter.tick(step)
             if is_due or _is_due(step, total, REPORTS_A_CHECKPOINT * interval):
                 keeper.save()
+            if step == total and not is_stopped:
+                # Nobody looked while the last step was reported and saved; all workers must agree.
+                is_stopped, _ = _take_steps(train_steps, iterator, 0, keeper)
             if is_stopped:
                 keeper.save()
                 number = pending.signal or signal.SIGTERM
