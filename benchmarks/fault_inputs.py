@@ -9,7 +9,9 @@ import sys
 import time
 import zlib
 
+from seatbelt_tf import runs
 from tests import hostile
+from tests.programs import SMALLEST
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -98,11 +100,13 @@ def huge_png(path, side):
     )
 
 
-_GENERIC = ("--run=nowhere", "--unknown", "stray", "--run=")
+_STRAY = {"--unknown": "unknown", "stray": "stray"}
+_GENERIC = {**_STRAY, "--run=nowhere": "no config.json", "--run=": "--run="}
 
 
 def _programs():
-    """Program -> command lines that it must refuse; those of the tests, and others."""
+    """Program -> command lines that it must refuse, with words of the reason: the tests' own, and
+    others."""
     sys.path.append(str(ROOT / "tests"))
     from tests.trainers import test_attack_program, test_evaluate_program, test_train_program
 
@@ -110,7 +114,7 @@ def _programs():
         "trainers.train": test_train_program.BAD,
         "trainers.attack": test_attack_program.BAD,
         "trainers.evaluate": test_evaluate_program.BAD,
-        "trainers.reproduce": _GENERIC[1:3],
+        "trainers.reproduce": _STRAY,
         "export.saved_model": _GENERIC,
     }
 
@@ -166,21 +170,29 @@ for name, code in json.loads(sys.argv[1]).items():
 
 
 def bad_inputs(directory):
-    """A table of bad inputs over the API and the programs, and counts of what should not be."""
+    """A table of bad inputs over the API and the programs, and counts of what should not be.
+
+    "refused_otherwise" counts the command lines whose fault is not the one that was said.
+    """
     environment = dict(os.environ, PYTHONPATH=str(ROOT), TF_CPP_MIN_LOG_LEVEL="3")
     (directory / "file").write_text("")
-    rows = []
+    # With these, what is wrong with a command line is what its table says.
+    for name in ("run", "untrained"):
+        runs.Run(directory / name).create(SMALLEST)
+    (directory / "run" / "model.keras").write_bytes(b"any")
+    rows, otherwise = [], 0
     for program, inputs in _programs().items():
-        for arguments in inputs:
+        for arguments, words in inputs.items():
             started = time.monotonic()
             result = subprocess.run(
-                [sys.executable, "-m", program, *arguments.split(" ")],
+                [sys.executable, "-m", program, *arguments.split()],
                 cwd=directory,
                 env=environment,
                 capture_output=True,
                 text=True,
                 check=False,
             )
+            otherwise += words not in result.stderr
             rows.append(
                 {
                     "input": f"{program} {arguments}",
@@ -201,6 +213,7 @@ def bad_inputs(directory):
     return {
         "inputs": len(rows),
         "not_refused": sum(row["status"] not in (2, "ValueError") for row in rows),
+        "refused_otherwise": otherwise,
         "tracebacks": sum("Traceback" in row["said"] for row in rows),
         "longest_seconds": max(row["seconds"] for row in rows),
         "table": rows,

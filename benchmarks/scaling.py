@@ -10,6 +10,7 @@ study by `trainers.reproduce` with two processes and on a Ray cluster of two nod
 """
 
 import contextlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -19,14 +20,13 @@ import sys
 import tempfile
 import time
 
-from ray.cluster_utils import Cluster
-
 from benchmarks import command_line, results
 from benchmarks.models import compiled_model
 from benchmarks.processes import in_fresh_process, peak_bytes
 from seatbelt_tf import presets, runs
 from trainers import program, provenance
 
+PROGRAM = "python -m benchmarks.scaling"
 BATCHES = (64, 256, 1024, 4096)
 LAYERS = (1, 2, 3, 4, 5)
 SIZES = {1: "dsprites", 3: "celeb_a"}
@@ -110,7 +110,7 @@ def train_by_processes(workers, batch_size, steps, directory):
         processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
     statuses = [process.wait() for process in processes]
     if any(statuses):
-        sys.exit("python -m benchmarks.scaling: a training failed: see above")
+        sys.exit(f"{PROGRAM}: a training failed: see above")
     # The first report waited for the step to be traced.
     rates = sorted(run.read_metrics()["images_per_second"][1:])
     return rates[len(rates) // 2]
@@ -123,6 +123,8 @@ def study(executor, directory):
     environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": "1"}
     with contextlib.ExitStack() as stack:
         if executor == "ray":
+            from ray.cluster_utils import Cluster
+
             cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
             stack.callback(cluster.shutdown)
             for _ in range(2):
@@ -174,6 +176,8 @@ def _sizes(cell):
 
 def main():
     arguments = parse_arguments()
+    if importlib.util.find_spec("ray") is None:
+        program.fail(PROGRAM, "Ray is not installed: pip install .[ray]")
     figures = {
         "arguments": vars(arguments),
         "machine": f"{os.cpu_count()} cores",

@@ -39,7 +39,7 @@ class Loader:
     Raises:
         ServingError: the loader refused the directory.
         ProcessDiedError: it did not survive loading it.
-        FileNotFoundError: this TensorFlow has no C++ library.
+        ValueError: this TensorFlow has no C++ library.
     """
 
     def __init__(self, directory):

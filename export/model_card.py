@@ -1,4 +1,10 @@
-"""MODEL_CARD.md: what a served model is, where it comes from and what it must not be used for."""
+"""MODEL_CARD.md: what a served model is, where it comes from and what it must not be used for.
+
+Markdown passes HTML on, and a run may come from a stranger: all that it says is escaped here.
+"""
+
+import html
+import re
 
 from export import image_bytes
 from seatbelt_tf import checks, datasets, runs
@@ -34,7 +40,7 @@ def text(run, recipe):
         "Limits": _LIMITS,
     }
     body = "\n".join(f"## {title}\n\n{content}" for title, content in sections.items())
-    title = f"# Model card: {run.path.resolve().name}"
+    title = f"# Model card: {_line(run.path.resolve().name)}"
     return f"{title}\n\nmodel.keras: sha256 {run.model_digest()}…\n\n{body}"
 
 
@@ -56,7 +62,12 @@ def _data(data):
 
 
 def _commanded(command):
-    return f"\nCommand: `{program.told(command)}`\n\n" if command else ""
+    if not command:
+        return ""
+    text = " ".join(program.told(command).split())
+    # A span of code ends at as many backticks as it began with.
+    ticks = "`" * (1 + max(map(len, re.findall("`*", text))))
+    return f"\nCommand: {ticks}{text}{ticks}\n\n"
 
 
 def _scores(run):
@@ -88,13 +99,13 @@ def _attacks(run):
             wanted = f"diagnostics as trainers.attack writes them in {path}"
             raise checks.invalid("run", wanted, error) from error
         verdict = (
-            f"Don't trust it: {', '.join(fired)}"
+            f"Don't trust it: {', '.join(map(_line, fired))}"
             if fired
             else f"None of {len(made)} checks fired"
             if made
             else "No checks are recorded"
         )
-        parts.append(f"### {path.parent.name}\n\n{_table(summary)}\n{verdict}.\n")
+        parts.append(f"### {_line(path.parent.name)}\n\n{_table(summary)}\n{verdict}.\n")
     return "\n".join(parts)
 
 
@@ -105,7 +116,7 @@ def _is_of(run, summary):
 
 
 def _table(facts):
-    rows = [f"| {name} | {_cell(value)} |\n" for name, value in facts.items()]
+    rows = [f"| {_line(name)} | {_cell(value)} |\n" for name, value in facts.items()]
     return "".join(["| | |\n|---|---|\n", *rows]) if rows else ""
 
 
@@ -114,5 +125,11 @@ def _cell(value):
         return f"{value:.6g}"
     if isinstance(value, dict):
         found = {name: number for name, number in value.items() if number is not None}
-        return ", ".join(f"{name} {_cell(number)}" for name, number in found.items())
-    return str(value).replace("|", "\\|")
+        return ", ".join(f"{_line(name)} {_cell(number)}" for name, number in found.items())
+    return _line(value)
+
+
+def _line(value):
+    """A value as text in one line, in which Markdown finds no markup, link, image or table."""
+    text = html.escape(" ".join(str(value).split()), quote=False)
+    return text.replace("|", "\\|").replace("](", "]\\(")

@@ -45,6 +45,9 @@ CERTIFIED_RADII = (0.1, 0.5, 1.0)
 CERTIFIED_SHARES = (0.125, 0.25, 0.5)
 CERTIFIED_PAIRS = 20
 CERTIFIED_PROBABILITY = 0.9
+# Of attacks that nobody has chosen otherwise; the same settings are the same battery, whatever
+# program attacks.
+USUAL_ATTACK = {"layers": "all", "draws": 4, "restarts": 0}
 ATTACK_OBJECTIVES = ("latent_kl", "latent_w2", "latent_w2_squared", "output")
 
 

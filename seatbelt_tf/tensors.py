@@ -80,39 +80,49 @@ def load(path, expected=None, max_bytes=MAX_BYTES):
         ) from error
 
 
-def set_aside_if_damaged(path, names=None):
-    """Renames a file whose contents are damaged, so that they are computed again; warns.
+def load_whole(path, names=(), *, set_aside=False):
+    """Reads arrays by name that can be computed again; warns where their file is damaged.
 
     Args:
         path: an .npz file, or nothing.
-        names: the arrays that it must hold; None for any.
+        names: arrays without which it is as good as damaged: another version's, say.
+        set_aside: whether to rename a damaged file, for who computes its contents again. Who only
+            reads leaves it where it is.
+
+    Returns:
+        Dict of name to array; None where the file is damaged, or not there.
 
     Raises:
         OSError: it is there and cannot be read, or not be renamed.
     """
     path = pathlib.Path(path)
     # Where nothing is damaged nothing is written: files may lie where only reading is allowed.
-    if _damage(path, names) is None:
-        return
+    found, damage = _whole(path, names)
+    if damage is None:
+        return found
+    if not set_aside:
+        warnings.warn(f"{path} counts as missing: {damage}", stacklevel=2)
+        return None
     # Another process may be about to put a good file in its place.
     with storage.claim(path, wait=True):
-        damage = _damage(path, names)
+        found, damage = _whole(path, names)
         if damage is not None:
             warnings.warn(f"{path} was renamed to *.damaged: {damage}", stacklevel=2)
             path.replace(path.with_suffix(".damaged"))
+    return found
 
 
-def _damage(path, names):
-    """What is wrong with a file, a ValueError; None where it is whole, or not there."""
+def _whole(path, names):
+    """(a file's arrays or None, what is wrong with it: a ValueError or None)."""
     try:
         found = load(path)
-        if names is not None and set(found) != set(names):
+        if not found.keys() >= set(names):
             raise ValueError(f"it holds {sorted(found)}, not {sorted(names)}")
     except FileNotFoundError:
-        return None
+        return None, None
     except ValueError as error:
-        return error
-    return None
+        return None, error
+    return found, None
 
 
 def _is_damage(error):

@@ -44,7 +44,7 @@ SLOW = {
     "benchmarks.defences --json=results/defences_cost.json": "--batch_size=2 --turns=1",
     "benchmarks.gpu_step --directory=exported": "--batch_size=4 --layers=1 --size=32",
     "benchmarks.attack --runs runs/recipes/L4_beta6_fast runs/recipes/L1_d64_beta1_fast": (
-        "--runs runs/sprites --pairs 1 --weights 2 --scipy 1 --max_evaluations 3"
+        "--runs runs/sprites --pairs 1 --weights 2 --scipy 2 --max_evaluations 3"
     ),
     "benchmarks.faults --json=results/faults.json": "--only=poison",
     "benchmarks.serving --requests=60 --processes=3 --json=results/serving.json": (

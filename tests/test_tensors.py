@@ -67,13 +67,16 @@ def test_a_damaged_file_that_is_being_replaced_is_waited_for(tmp_path):
     path = tmp_path / "a.npz"
     path.write_bytes(b"PK")
     with storage.claim(path):
-        other = threading.Thread(target=tensors.set_aside_if_damaged, args=(path,))
+        found = []
+        other = threading.Thread(
+            target=lambda: found.append(tensors.load_whole(path, set_aside=True))
+        )
         other.start()
         other.join(0.2)
         tensors.save(path, ARRAYS)
     other.join()
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.npz"]
-    tensors.load(path, _expected(ARRAYS))
+    assert found[0].keys() == ARRAYS.keys()
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.EMFILE])
@@ -88,7 +91,7 @@ def test_a_file_that_cannot_be_read_is_not_taken_for_damaged(number, tmp_path, m
         patches.setattr(tensors.zipfile, "ZipFile", refuse)
         for read in (
             lambda: tensors.load(path),
-            lambda: tensors.set_aside_if_damaged(path),
+            lambda: tensors.load_whole(path, set_aside=True),
             lambda: kept.restore(_expected(ARRAYS), pytest.fail),
         ):
             with pytest.raises(OSError, match=os.strerror(number)):
@@ -104,15 +107,24 @@ def test_an_archive_that_points_before_its_beginning_is_damaged(tmp_path):
     data[-6:-2] = (2**31).to_bytes(4, "little")
     path.write_bytes(data)
     with pytest.warns(UserWarning, match="renamed"):
-        tensors.set_aside_if_damaged(path)
+        assert tensors.load_whole(path, set_aside=True) is None
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.damaged"]
 
 
-def test_nothing_is_written_beside_what_is_whole(tmp_path, monkeypatch):
-    tensors.save(tmp_path / "a.npz", ARRAYS)
+def test_nothing_is_written_beside_what_is_whole_or_only_read(tmp_path, monkeypatch):
+    path = tmp_path / "a.npz"
+    tensors.save(path, ARRAYS)
     monkeypatch.setattr(storage, "claim", lambda *_, **__: pytest.fail("claimed"))
-    tensors.set_aside_if_damaged(tmp_path / "a.npz", list(ARRAYS))
-    tensors.set_aside_if_damaged(tmp_path / "b.npz")
+    assert tensors.load_whole(tmp_path / "b.npz", set_aside=True) is None
+    for names in ((), list(ARRAYS), list(ARRAYS)[:1]):
+        found = tensors.load_whole(path, names, set_aside=True)
+        assert found.keys() == ARRAYS.keys()
+    with pytest.warns(UserWarning, match=r"a\.npz counts as missing: it holds .*'c'"):
+        assert tensors.load_whole(path, [*ARRAYS, "c"]) is None
+    path.write_bytes(b"PK")
+    with pytest.warns(UserWarning, match=r"a\.npz counts as missing"):
+        assert tensors.load_whole(path) is None
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.npz"]
 
 
 @pytest.mark.parametrize("maker", hostile.NPZ)

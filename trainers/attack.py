@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from seatbelt_tf import checks
+from seatbelt_tf import checks, presets
 from trainers import battery_flags, common_flags, program, terminal
 
 DESCRIPTION = """
@@ -18,7 +18,11 @@ Examples:
 
 FLAGS = flags.FLAGS
 battery_flags.define(["latent_kl"])
-flags.DEFINE_string("layers", "all", "all, top, bottom, or numbers from 0, the bottom: 0,2.")
+flags.DEFINE_string(
+    "layers",
+    presets.USUAL_ATTACK["layers"],
+    "all, top, bottom, or numbers from 0, the bottom: 0,2.",
+)
 flags.DEFINE_enum(
     "ancestors",
     None,
@@ -27,8 +31,12 @@ flags.DEFINE_enum(
     "every evaluation, which makes a weak attack. Default: mean; sample where inference is random "
     "(--defence=mcmc).",
 )
-flags.DEFINE_integer("draws", 4, "Draws of the ancestors, for sample and fresh.")
-flags.DEFINE_integer("restarts", 0, "Further random starts of each attack.")
+flags.DEFINE_integer(
+    "draws", presets.USUAL_ATTACK["draws"], "Draws of the ancestors, for sample and fresh."
+)
+flags.DEFINE_integer(
+    "restarts", presets.USUAL_ATTACK["restarts"], "Further random starts of each attack."
+)
 common_flags.define_seed()
 common_flags.define_data_dir("the run's")
 flags.DEFINE_bool("strict", False, "Exit with status 3 when a diagnostic fires.")
@@ -58,13 +66,9 @@ def main():
     # Networks may be trained in bfloat16; an attacker computes in float32.
     model = run.load_model(dtype="float32")
     ends = batteries.pairs(data, FLAGS.pairs, FLAGS.seed)
-    # All of them first: what is refused is refused before any work.
-    opened = [
-        batteries.open_battery(
-            run, config, model, ends, FLAGS.weights, {"objective": objective, **options}
-        )
-        for objective in dict.fromkeys(FLAGS.objective)
-    ]
+    opened = batteries.open_batteries(
+        run, config, model, ends, FLAGS.weights, FLAGS.objective, options
+    )
     fired = False
     for attacks in opened:
         blending = batteries.blending_shares(attacks)

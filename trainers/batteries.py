@@ -3,7 +3,7 @@
 import numpy as np
 
 from seatbelt_tf import figures, runs
-from seatbelt_tf.attacks import battery, diagnostics, paper_weights
+from seatbelt_tf.attacks import battery, paper_weights
 from seatbelt_tf.evaluation import distances, distortion, intervals, robustness
 from trainers import splits, terminal
 
@@ -28,6 +28,12 @@ def pairs(data, count, seed, split="test"):
     return splits.pairs(data, count, seed, split)
 
 
+def median_distance(ends):
+    """The median L2 distance of images and their targets, two (P, H, W, C): see `pairs`."""
+    apart = np.subtract(*ends)
+    return float(np.median(np.linalg.norm(apart.reshape(len(apart), -1), axis=1)))
+
+
 def open_battery(run, config, model, ends, weights, options):
     """The battery of a run with some options, finished or not.
 
@@ -45,6 +51,17 @@ def open_battery(run, config, model, ends, weights, options):
     return battery.Battery(model, *ends, paper_weights(weights), run.attacks, options, origin)
 
 
+def open_batteries(run, config, model, ends, weights, objectives, options):
+    """A battery for each of several objectives, each once: arguments as of `open_battery`.
+
+    All are open before any is solved: what is refused is refused before any work.
+    """
+    return [
+        open_battery(run, config, model, ends, weights, {"objective": objective, **options})
+        for objective in dict.fromkeys(objectives)
+    ]
+
+
 def solve(attacks, blending):
     """Computes what is missing of a battery, showing progress: -> (records, diagnoses).
 
@@ -59,10 +76,11 @@ def solve(attacks, blending):
     progress = terminal.Progress(total, done * weights, "attacks", objective)
     records = attacks.run(progress.update)
     diagnoses = attacks.diagnose(
-        records, lambda work: terminal.shown(work, f"{objective}: checks", None)
+        records,
+        distortion.areas(records, blending),
+        lambda work: terminal.shown(work, f"{objective}: checks", None),
     )
-    weaker = diagnostics.weaker_than_blending(*distortion.areas(records, blending))
-    return records, [*diagnoses, weaker]
+    return records, diagnoses
 
 
 def blending_shares(attacks):

@@ -164,6 +164,8 @@ def lost(cluster, error):
     deadline = time.monotonic() + _SECONDS_TO_VANISH
     while not (names := [cluster.name(index) for index in cluster.absent()]):
         if time.monotonic() > deadline:
-            return f"the workers lost each other ({error.message.splitlines()[0]})"
+            # Some have no message.
+            reason = (error.message or type(error).__name__).splitlines()[0]
+            return f"the workers lost each other ({reason})"
         time.sleep(0.2)
     return f"{', '.join(names)} was lost; all workers must be started again"

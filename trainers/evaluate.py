@@ -31,9 +31,6 @@ flags.DEFINE_integer("attacked", 200, "Test images attacked to mislead classifie
 common_flags.define_seed()
 common_flags.define_data_dir("the run's")
 
-# Of trainers.attack's own defaults: the same settings are the same battery.
-ATTACK = {"layers": "all", "draws": 4, "restarts": 0}
-
 
 def main():
     """Measures what is missing, writes the report and says where it is."""
@@ -97,22 +94,14 @@ def _attack(subject, config):
 
     ends = batteries.pairs(subject.data, FLAGS.pairs, FLAGS.seed)
     options = {
-        **ATTACK,
+        **presets.USUAL_ATTACK,
         "ancestors": battery_flags.usual_ancestors(config),
         "max_evaluations": FLAGS.max_evaluations,
         "seed": FLAGS.seed,
     }
-    opened = [
-        batteries.open_battery(
-            subject.run,
-            config,
-            subject.model,
-            ends,
-            FLAGS.weights,
-            {"objective": objective, **options},
-        )
-        for objective in dict.fromkeys(FLAGS.objective)
-    ]
+    opened = batteries.open_batteries(
+        subject.run, config, subject.model, ends, FLAGS.weights, FLAGS.objective, options
+    )
     settings = {"pairs": FLAGS.pairs, "seed": FLAGS.seed}
     blending = kept.once(
         subject.run,

@@ -20,7 +20,7 @@ STATUSES = {
     BAD_INPUT: "bad input",
     FIRED: "a diagnostic fired, with --strict",
     NOT_FINITE: "numbers not finite",
-    CANNOT_WRITE: "a file cannot be written (disk full)",
+    CANNOT_WRITE: "a file cannot be written (disk full) or read",
     WORKER_LOST: "another worker was lost",
     NO_MEMORY: "not enough memory",
     **{interruption.status(number): name for number, name in interruption.NAMES.items()},
@@ -45,8 +45,8 @@ def start(main, description, statuses=()):
     """Parses the command line and runs a program.
 
     Everything that can go wrong ends in one line on standard error and an exit status: 2 for bad
-    flags and ValueErrors from the package, 5 for files that cannot be written, 7 where memory does
-    not suffice, 130 and 143 after Ctrl-C and SIGTERM, and what a `StopError` says.
+    flags and ValueErrors from the package, 5 for files that cannot be written or read, 7 where
+    memory does not suffice, 130 and 143 after Ctrl-C and SIGTERM, and what a `StopError` says.
 
     Args:
         main: function without arguments.

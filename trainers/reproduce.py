@@ -1,6 +1,5 @@
 """Every figure and table of the paper by name: `python -m trainers.reproduce --help`."""
 
-import functools
 import itertools
 import os
 import pathlib
@@ -12,8 +11,7 @@ from absl import flags
 
 from seatbelt_tf import checks, datasets, runs, storage, tensors
 from trainers import common_flags, kept, program, provenance, terminal
-from trainers.recipes import RECIPES
-from trainers.studies import cells, executor, experiments, ray_executor, scales
+from trainers.studies import cells, estimate, executor, experiments, ray_executor, scales
 from trainers.studies.zoo import Zoo
 
 DESCRIPTION = """
@@ -63,15 +61,6 @@ flags.DEFINE_float("ray_gpus", 0.0, "Accelerators that a model takes on a Ray cl
 flags.DEFINE_bool("dry_run", False, "Print the plan with the estimated time; do nothing.")
 flags.DEFINE_bool("finished", False, "Compute nothing; write what can be from what is there.")
 
-# Of one worker of two on two cores, for estimates only: images trained and evaluations of an attack
-# a second (models of the comparison on sprites; a second worker all but doubles what is done).
-IMAGES_PER_SECOND, EVALUATIONS_PER_SECOND = 700, 700
-OTHER_MEASURE_SECONDS = {"clean": 15, "downstream": 150}
-# Attacks through the trial's Markov chains take so many times as long (three models on sprites).
-CHAIN_TIMES = 25
-# A model of the Swiss roll.
-FILE_SECONDS = 15
-
 
 def main():
     """Makes what is missing and writes the reports."""
@@ -83,6 +72,7 @@ def main():
     if not FLAGS.experiment:
         raise checks.invalid("experiment", "names, as --list shows them", FLAGS.experiment)
     names = list(experiments.EXPERIMENTS) if FLAGS.experiment == ["all"] else FLAGS.experiment
+    names = list(dict.fromkeys(names))
     for name in names:
         checks.one_of("experiment", name, experiments.EXPERIMENTS)
     _workers()
@@ -103,7 +93,7 @@ def main():
     for name in names:
         experiment = experiments.EXPERIMENTS[name]
         own = experiment.datasets if FLAGS.scale == "paper" else experiment.here
-        for dataset in FLAGS.dataset or own:
+        for dataset in dict.fromkeys(FLAGS.dataset or own):
             if not experiment.takes(dataset):
                 _refuse(name, experiment, dataset)
                 continue
@@ -196,6 +186,8 @@ def _reproduce(studies, failed):
         models.remove(cell.model)
         write_complete()
 
+    for study in () if FLAGS.finished else studies:
+        _make_files(study)
     write_complete()
     _make(left, failed, done)
     return written + sum(map(_write, unwritten))
@@ -223,13 +215,14 @@ def _publish(cell):
 
 def _say(study, total, left):
     """What a study would take: the dict of cells to what `cells.missing` says of them."""
-    seconds = {cell: _seconds(cell.model, *work) for cell, work in left.items()}
-    files = _files(study)
-    missing = [path for path in files if not path.exists()]
-    duration = sum(seconds.values()) + FILE_SECONDS * len(missing)
+    workers = _workers()
+    seconds = {cell: estimate.seconds(cell.model, *left[cell]) / workers for cell in left}
+    files = study.experiment.files(study.zoo, FLAGS.store)
+    missing = [path for path in files if tensors.load_whole(path) is None]
+    duration = sum(seconds.values()) + estimate.FILE_SECONDS * len(missing)
     print(
         f"{study.name} on {study.zoo.dataset}, {FLAGS.scale}: {total + len(files)} models, "
-        f"{len(left) + len(missing)} with work left, about {_duration(duration)}"
+        f"{len(left) + len(missing)} with work left, about {estimate.in_words(duration)}"
     )
     if FLAGS.dry_run:
         for path in missing:
@@ -237,15 +230,7 @@ def _say(study, total, left):
         for cell, (is_untrained, measures) in left.items():
             kinds = [measure.name for measure in measures]
             work = ", ".join((["train"] if is_untrained else []) + kinds)
-            print(f"  {cell.model.key}: {work} ({_duration(seconds[cell])})")
-
-
-def _files(study):
-    """What a study is made of beside cells: path to function; damaged files are renamed."""
-    files = study.experiment.files(study.zoo, FLAGS.store)
-    for path in files:
-        tensors.set_aside_if_damaged(path)
-    return files
+            print(f"  {cell.model.key}: {work} ({estimate.in_words(seconds[cell])})")
 
 
 def _make(left, failed, done=None):
@@ -302,6 +287,20 @@ def _findings(wanted):
     return study.Findings(FLAGS.store, cells.merged(wanted), FLAGS.published)
 
 
+def _make_files(study):
+    """Makes what a study is made of beside cells, saying how far it is."""
+    files = study.experiment.files(study.zoo, FLAGS.store)
+    missing = [path for path in files if tensors.load_whole(path, set_aside=True) is None]
+    if not missing:
+        return
+    terminal.say("loading TensorFlow")
+    program.import_tensorflow(exact=True)
+    progress = terminal.Progress(len(missing), 0, None, f"{study.name}: model")
+    for path in runs.unfinished(missing):
+        kept.keep(path, files[path])
+        progress.update(sum(made.exists() for made in missing))
+
+
 def _write(study):
     """Writes tables, figures and record from what is finished: -> whether anything is."""
     terminal.say(f"writing {study.name} on {study.zoo.dataset}")
@@ -310,9 +309,6 @@ def _write(study):
     from trainers.studies import study as writing
 
     name, zoo, wanted = study.name, study.zoo, cells.merged(study.cells)
-    files = _files(study)
-    for path in () if FLAGS.finished else runs.unfinished(files):
-        kept.keep(path, files[path])
     report = None
     if not (wanted and findings.is_empty):
         report = reports.REPORTS[name](zoo, findings)
@@ -347,39 +343,6 @@ def _write(study):
     note = f"; {findings.unfinished} models not finished" if findings.unfinished else ""
     print(f"  {directory}: {', '.join([*report.tables, *report.figures])}{note}", flush=True)
     return True
-
-
-def _seconds(model, is_untrained, measures):
-    """Estimated seconds of what is missing of a cell."""
-    seconds = _images_seen(model) / IMAGES_PER_SECOND if is_untrained else 0.0
-    for measure in measures:
-        options, own = dict(measure.options), OTHER_MEASURE_SECONDS.get(measure.name, 10)
-        if measure.name in ("attack", "strongest"):
-            batteries = len(options.get("objectives", [None])) * (1 + options.get("restarts", 0))
-            pairs = options.get("attacked", options["pairs"])
-            evaluations = pairs * options["weights"] * options["max_evaluations"]
-            own = batteries * evaluations / EVALUATIONS_PER_SECOND
-        has_chain = "mcmc" in str(model.option("defence", ""))
-        seconds += own * (CHAIN_TIMES if has_chain and "ancestors" in options else 1)
-    return seconds / _workers()
-
-
-def _images_seen(model):
-    """How many images a model is trained on, repeated ones each time."""
-    if model.option("steps") is not None:
-        return model.option("steps") * model.option("batch_size")
-    epochs = model.option("epochs", RECIPES[model.option("preset")].epochs)
-    return epochs * _training_images(model.dataset, model.data_dir)
-
-
-@functools.cache
-def _training_images(dataset, data_dir):
-    return datasets.info(dataset, data_dir).splits["train"]
-
-
-def _duration(seconds):
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
 
 
 if __name__ == "__main__":

@@ -52,6 +52,8 @@ def main():
         return
     if FLAGS.resume and FLAGS.overwrite:
         raise ValueError("Expected --resume or --overwrite. Received both")
+    if FLAGS.run == "":
+        raise checks.invalid("run", "a directory's name, or no --run", repr(FLAGS.run))
     cluster = clusters.from_environment() if FLAGS.strategy == "multi_worker" else None
     is_chief = cluster is None or cluster.is_chief
     if FLAGS.resume and FLAGS.run is not None:

@@ -51,7 +51,8 @@ def train(
     Raises:
         ValueError: the run was trained but none of its checkpoints can be used.
         program.StopError: it was interrupted, numbers were not finite, a file cannot be written
-            or a worker was lost; the last good state is saved, and the message says what to do.
+            or read, or a worker was lost; the last good state is saved, and the message says what
+            to do.
     """
     options = config["training"]
     strategy = strategy or tf.distribute.get_strategy()
@@ -91,7 +92,8 @@ def train(
         if is_chief and not is_finished:
             run.save_model(plain)
     except OSError as error:
-        raise keeper.stop(f"a file cannot be written ({error})", program.CANNOT_WRITE) from error
+        reason = f"a file cannot be written or read ({error})"
+        raise keeper.stop(reason, program.CANNOT_WRITE) from error
     except FloatingPointError as error:
         raise keeper.stop(str(error), program.NOT_FINITE) from error
     except tf.errors.OpError as error:
@@ -174,6 +176,9 @@ def _loop(run, config, strategy, model, plain, keeper):
                 reporter.tick(step)
             if is_due or _is_due(step, total, REPORTS_A_CHECKPOINT * interval):
                 keeper.save()
+            if step == total and not is_stopped:
+                # Nobody looked while the last step was reported and saved; all workers must agree.
+                is_stopped, _ = _take_steps(train_steps, iterator, 0, keeper)
             if is_stopped:
                 keeper.save()
                 number = pending.signal or signal.SIGTERM

@@ -21,6 +21,9 @@ from seatbelt_tf.attacks.box_result import Status
 IMAGE_FIELDS = ("adversarial", "distortion")
 # What is unknown of an attack that could not begin, which would otherwise count as withstood.
 OUTCOMES = ("loss", "divergence", "fresh_divergence", "target_loss", "closed_share")
+# Of a part; one of a version that kept less is solved again.
+_FIELDS = ("pair", "weight", "target_distance", *AttackResult._fields, *scoring.Score._fields)
+_CHECKED_FIELDS = ("rows", "continued_loss", "first_order_loss")
 # Attacks solved and stored together: fewer at once take longer, more are seldom reported and saved.
 # All λ of a pair belong together, since they start each other.
 ATTACKS_AT_ONCE = 200
@@ -107,13 +110,14 @@ class Battery:
             stored = {**self.settings, "pairs_at_once": self.pairs_at_once}
             runs.write_json(self.path / "battery.json", stored)
         pairs = dict(self.parts())
-        for path in pairs:
-            tensors.set_aside_if_damaged(path)
+        whole = {path: tensors.load_whole(path, _FIELDS, set_aside=True) for path in pairs}
         for path in runs.unfinished(pairs):
             self._solve(path, pairs[path])
             finished = [len(pairs[part]) for part in pairs if part.exists()]
             report(sum(finished) * len(self.weights))
-        records = self.records()
+        records = _joined(
+            tensors.load(path) if arrays is None else arrays for path, arrays in whole.items()
+        )
         check_any_finite(records["status"])
         _write_csv(self.path / "records.csv", records)
         return records
@@ -134,18 +138,22 @@ class Battery:
 
         The fields of `AttackResult` and `Score`, "pair" (index), "weight" (λ) and
         "target_distance" (‖x_t − x‖₂). What attacks that could not begin came to is NaN.
-        """
-        loaded = [tensors.load(path) for path, _ in self.parts() if path.exists()]
-        records = {name: np.concatenate([part[name] for part in loaded]) for name in loaded[0]}
-        failed = records["status"] == Status.NOT_FINITE
-        outcomes = {name: np.where(failed, np.nan, records[name]) for name in OUTCOMES}
-        return {**records, **outcomes}
 
-    def diagnose(self, records, shown=iter):
+        Raises:
+            ValueError: none is finished.
+        """
+        whole = [tensors.load_whole(path, _FIELDS) for path, _ in self.parts()]
+        finished = [part for part in whole if part is not None]
+        if not finished:
+            raise checks.invalid("battery", "a finished part (none is: see `run`)", f"{self.path}")
+        return _joined(finished)
+
+    def diagnose(self, records, areas, shown=iter):
         """All checks of `diagnostics`: list of `Diagnosis`.
 
         Args:
             records: of `run`.
+            areas: two (P,), see `evaluation.distortion.areas`.
             shown: what the two computations that take long are passed through, to show progress.
         """
         found = diagnostics.diagnose(result_of(records), records["weight"], records["pair"])
@@ -159,12 +167,15 @@ class Battery:
             *found,
             diagnostics.not_converged(loss, again["continued_loss"], unattacked),
             diagnostics.first_order_attack_better(loss, again["first_order_loss"], unattacked),
+            diagnostics.weaker_than_blending(*areas),
         ]
 
     def _checked_again(self, records, shown):
         """Δ of a random part of the attacks after going on, and after a first-order attack."""
         path = self.path / "checked_again.npz"
-        tensors.set_aside_if_damaged(path)
+        found = tensors.load_whole(path, _CHECKED_FIELDS, set_aside=True)
+        if found is not None:
+            return found
         for _ in runs.unfinished([path]):
             count = len(records["loss"])
             rng = np.random.default_rng(self.options["seed"])
@@ -183,6 +194,15 @@ class Battery:
             "continued_loss": lambda: self._attack.continued_loss(*problem, records["adversarial"]),
             "first_order_loss": lambda: Attack(self.victim, **options)(*problem).loss,
         }
+
+
+def _joined(parts):
+    """The records of finished parts: see `Battery.records`."""
+    parts = list(parts)
+    records = {name: np.concatenate([part[name] for part in parts]) for name in _FIELDS}
+    failed = records["status"] == Status.NOT_FINITE
+    outcomes = {name: np.where(failed, np.nan, records[name]) for name in OUTCOMES}
+    return {**records, **outcomes}
 
 
 def result_of(records):

@@ -1,5 +1,6 @@
 """Attacks that go wrong, and batteries that are stopped or damaged."""
 
+import inspect
 import re
 
 import numpy as np
@@ -8,8 +9,8 @@ import tensorflow as tf
 import victims
 from test_attack import _pairs
 
-from seatbelt_tf import attacks, storage
-from seatbelt_tf.attacks import battery
+from seatbelt_tf import attacks, storage, tensors
+from seatbelt_tf.attacks import battery, diagnostics
 from seatbelt_tf.evaluation import distortion, robustness
 
 MARKER = 0.125
@@ -74,6 +75,47 @@ def test_a_damaged_part_is_reported_and_computed_again(pairs, tmp_path):
     assert first.with_suffix(".damaged").exists()
     for name, values in whole.items():
         np.testing.assert_array_equal(values, again[name])
+
+
+def test_a_part_of_a_version_that_did_not_keep_all_is_solved_again(pairs, tmp_path):
+    whole = _records(tmp_path, *pairs)
+    first = _battery(tmp_path, *pairs).parts()[0][0]
+    kept = {n: values for n, values in tensors.load(first).items() if n != "first_loss"}
+    tensors.save(first, kept)
+    with pytest.warns(UserWarning, match="part-0000.npz counts as missing"):
+        np.testing.assert_array_equal(_battery(tmp_path, *pairs).records()["pair"], [1, 1, 1])
+    with pytest.warns(UserWarning, match="part-0000.npz was renamed"):
+        again = _records(tmp_path, *pairs)
+    for name, values in whole.items():
+        np.testing.assert_array_equal(values, again[name])
+
+
+def test_there_are_no_records_before_a_part_is_finished(pairs, tmp_path):
+    with pytest.raises(ValueError, match="a finished part"):
+        _battery(tmp_path, *pairs).records()
+
+
+def test_all_checks_are_made_and_those_that_take_long_once(pairs, tmp_path, monkeypatch):
+    attacked = _battery(tmp_path, *pairs)
+    records = attacked.run(lambda done: None)
+    checks = {
+        check.name: check.fired for check in attacked.diagnose(records, (np.zeros(2), np.ones(2)))
+    }
+    made = (
+        function
+        for name, function in vars(diagnostics).items()
+        if not name.startswith("_") and inspect.isfunction(function)
+    )
+    assert checks.keys() == {f.__name__ for f in made} - {"diagnose", "gradient_checks"} | {
+        check.name
+        for check in diagnostics.gradient_checks(
+            attacked._attack.divergence_and_gradient(pairs[1]), pairs[0]
+        )
+    }
+    assert checks["weaker_than_blending"]
+    monkeypatch.setattr(attacked, "_computed_again", lambda _: pytest.fail("computed again"))
+    quiet = attacked.diagnose(records, (np.ones(2), np.zeros(2)))
+    assert not {check.name: check.fired for check in quiet}["weaker_than_blending"]
 
 
 def test_a_battery_goes_on_in_the_parts_that_it_was_begun_in(pairs, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """`python -m export.saved_model` as its users type it, and what it leaves beside the model."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -130,6 +131,34 @@ def test_the_model_card_says_where_the_model_comes_from(tmp_path, exported):
             model_card.text(run, image_bytes.recipe_of(run.config()))
     steps = json.loads((exported.version / "assets.extra" / "preprocessing.json").read_text())
     assert (steps["image_size"], steps["channels"], len(steps["steps"])) == (32, 1, 4)
+
+
+def test_what_a_run_says_is_no_markup_in_the_card(tmp_path):
+    hostile = "<img src=x>\n\n![](y)|"
+    run = runs.Run(tmp_path / "<b> ![](run)")
+    config = {
+        "model": {**SMALLEST["model"], "penalty": hostile},
+        "data": {**SMALLEST["data"], "name": hostile},
+        "command": ["train", f"--run=``{hostile}"],
+        "versions": {hostile: hostile},
+    }
+    # Not all of it is what `Run.config` would let pass.
+    run.config = lambda: config
+    run.path.mkdir()
+    run.model_file.write_bytes(b"any")
+    attack = run.attacks / "<i>"
+    checks = [{"name": hostile, "fired": True}]
+    runs.write_json(run.evaluation / "test.json", {hostile: hostile})
+    runs.write_json(attack / "battery.json", {"origin": {"model": run.model_digest()}})
+    runs.write_json(attack / "summary.json", {"x": {hostile: 1.0}, "diagnostics": checks})
+    card = model_card.text(run, image_bytes.recipe_of(SMALLEST))
+    (command,) = (line for line in card.splitlines() if line.startswith("Command: "))
+    assert re.fullmatch("Command: ```[^`]+``[^`]+```", command)
+    others = card.replace(command, "")
+    assert others.count("&lt;img src=x&gt; ![]\\(y)\\|") == 8
+    assert not re.search(r"<\w|\]\(", others)
+    rows = [line for line in others.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3}
 
 
 def test_the_card_counts_the_images_that_the_run_had(tmp_path):

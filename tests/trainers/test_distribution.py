@@ -11,10 +11,12 @@ import socket
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import programs
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from seatbelt_tf import checkpoints, runs, tensors
@@ -196,6 +198,14 @@ def _folder(path, seed):
     pixels = np.random.default_rng(seed).integers(0, 256, (50, 32, 32, 1)).astype(np.uint8)
     for number, image in enumerate(pixels):
         Image.fromarray(image[:, :, 0]).save(path / f"{number}.png")
+
+
+def test_workers_that_lost_each_other_without_a_word_are_told_so(monkeypatch):
+    monkeypatch.setattr(distribution, "_SECONDS_TO_VANISH", -1)
+    cluster = types.SimpleNamespace(absent=list)
+    for message, told in (("", "UnavailableError"), ("Socket closed\nat", "Socket closed")):
+        error = tf.errors.UnavailableError(None, None, message)
+        assert distribution.lost(cluster, error) == f"the workers lost each other ({told})"
 
 
 def test_workers_agree_on_the_images_and_not_on_where_they_are():

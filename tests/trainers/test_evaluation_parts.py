@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seatbelt_tf import SeatbeltVAE, runs
+from seatbelt_tf import SeatbeltVAE, presets, runs
 from seatbelt_tf.evaluation import distortion, downstream
 from trainers import kept, splits
 from trainers.evaluation import output, parts, sections
@@ -100,10 +100,13 @@ def test_clean_quality_is_of_as_many_images_as_asked(run, monkeypatch):
     assert parts.mutual_information_gap(subject, 10) is None
 
 
-def test_what_is_proven_is_told_of_lipschitz_models_alone(run):
+def test_what_is_proven_is_told_of_lipschitz_models_alone(run, monkeypatch):
     data = {"name": "sprites", "data_dir": None, "image_size": 64}
     model = SeatbeltVAE((64, 64, 1), (4,), defences={"lipschitz": {"bound": 1.5}})
-    found = parts.certificates(parts.Subject(run, data, model), 5)
+    subject = parts.Subject(run, data, model)
+    with pytest.raises(ValueError, match="the images the run was started with"):
+        parts.certificates(subject._replace(data={**data, "fingerprint": "another's"}), 5)
+    found = parts.certificates(subject, 5)
     np.testing.assert_allclose(found["tolerance"] / found["mean_radius"], 1.5, rtol=1e-3)
     # The trial's tolerances: of its pairs, chosen by seed 0.
     apart = np.subtract(*splits.pairs(data, scales.SCALES["cpu"].pairs)).reshape(20, -1)
@@ -113,6 +116,9 @@ def test_what_is_proven_is_told_of_lipschitz_models_alone(run):
     told = {row.name: row.mean for row in sections.certificates(found).rows}
     assert told["mean_radius_0.25"] == found["mean_radius"][1]
     assert told["certified_0.5_at_1"] == np.mean(found["sample_radius"][2] >= 1)
+    monkeypatch.setattr(presets, "CERTIFIED_PROBABILITY", 0.99)
+    surer = parts.certificates(subject, 5)
+    assert np.all(surer["sample_radius"] < found["sample_radius"])
     plain = SeatbeltVAE((64, 64, 1), (4,))
     assert parts.certificates(parts.Subject(run, data, plain), 5) is None
 

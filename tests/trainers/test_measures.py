@@ -11,6 +11,7 @@ from seatbelt_tf.evaluation import disentanglement, noise
 from seatbelt_tf.evaluation import downstream as classifiers
 from trainers import batteries, splits
 from trainers.studies import measures
+from trainers.studies.measures import attacked, common
 
 CONFIG = {"data": {"name": "sprites", "data_dir": None, "image_size": 32}}
 BATTERY = {"objective": "latent_kl", "ancestors": "mean", "max_evaluations": 2}
@@ -43,8 +44,33 @@ def test_losses_are_those_whose_mean_the_battery_reports(model, tmp_path):
     np.testing.assert_allclose(found["losses"].mean(axis=1), battery["loss"], rtol=1e-6)
 
 
+def test_the_checks_of_attacks_on_the_model_without_its_chain_are_told_apart(monkeypatch):
+    def found(victim, *_, **options):
+        fired = {"without": {"not_converged"}, "with": {"fresh_draws"}}[victim.name]
+        assert (options["ancestors"] == "mean") == (victim.name == "without")
+        return types.SimpleNamespace(scorer=None), {}, None, fired
+
+    monkeypatch.setattr(attacked, "_all_attacked", found)
+    for name in ("_judged", "_together", "_slopes", "squared_errors"):
+        monkeypatch.setattr(attacked, name, lambda *_: {"area_above_blending": 0.1})
+    victim = types.SimpleNamespace(
+        name="with", surrogate=lambda: types.SimpleNamespace(name="without")
+    )
+    monkeypatch.setattr(attacked, "in_batches", lambda *_: None)
+    told = _measured(
+        "strongest",
+        victim,
+        split="test",
+        objectives=("latent_kl",),
+        **{"pairs": 2, "attacked": 2, "weights": 3, "images": 2},
+        **{"transferred": True, "ancestors": "sample"},
+    )
+    assert list(told["fired"]) == ["fresh_draws", "without chain: not_converged"]
+    assert told["area_without_chain"] == 0.1
+
+
 def test_hearts_differ_in_rotation_alone_and_are_what_a_battery_of_them_attacks(monkeypatch):
-    images, targets = measures.hearts(3)
+    images, targets = attacked.hearts(3)
     assert images.shape == targets.shape == (3, 64, 64, 1)
     rows, columns = np.mgrid[:64, :64] - 31.5
     for image, target in zip(images[..., 0] + 1, targets[..., 0] + 1, strict=True):
@@ -56,11 +82,11 @@ def test_hearts_differ_in_rotation_alone_and_are_what_a_battery_of_them_attacks(
             assert np.max(np.abs(middle)) < 4
     asked = []
 
-    def attacked(_model, _run, _config, ends, chosen, *_, **__):
+    def asks(_model, _run, _config, ends, chosen, *_, **__):
         asked.append((ends, chosen))
         raise InterruptedError
 
-    monkeypatch.setattr(measures, "_attacked", attacked)
+    monkeypatch.setattr(attacked, "_attacked", asks)
     with pytest.raises(InterruptedError):
         _measured("attack", None, pairs=3, weights=3, hearts_only=True)
     ((ends, chosen),) = asked
@@ -74,7 +100,7 @@ def test_damage_is_of_the_first_images_and_beside_what_reconstructions_differ_by
     assert found["damage"].shape == (2, 2)
     assert np.all(found["damage"][1] > found["damage"][0])
     assert np.all(found["damage"][0] > 0)
-    images, others = batteries.pairs(CONFIG["data"], 3, measures.SEED)
+    images, others = batteries.pairs(CONFIG["data"], 3, common.SEED)
     apart = _norms(model(images).numpy() - model(others).numpy())
     assert found["typical"] == pytest.approx(np.median(apart), rel=1e-4)
 

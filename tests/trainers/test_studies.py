@@ -7,10 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
-from programs import ROOT, assert_refused, run_program
+from programs import ROOT, SMALLEST, assert_refused, run_program
 
 from seatbelt_tf import datasets, runs
 from seatbelt_tf.evaluation import downstream
@@ -27,7 +28,7 @@ from trainers.studies import (
     tables,
 )
 from trainers.studies import defences as trial
-from trainers.studies.reports import claims, defences, sweeps
+from trainers.studies.reports import claims, common, defences, others, sweeps
 from trainers.studies.zoo import Zoo
 
 ZOO = Zoo(scales.SCALES["cpu"], "sprites", None)
@@ -92,7 +93,9 @@ def test_what_is_published_counts_as_done_without_the_store(trained, tmp_path):
     assert cells.missing(store, other, published) == (True, wanted.measures)
 
 
-def test_a_damaged_measure_is_set_aside_and_made_again(trained, tmp_path):
+def test_a_damaged_measure_counts_as_missing_and_is_set_aside_by_who_makes_it(
+    trained, tmp_path, monkeypatch
+):
     model, measure = ZOO.single(1.0), ZOO.clean()
     wanted = cells.Cell(model, (measure,))
     run, store, published = _stored(trained, model, tmp_path)
@@ -102,18 +105,24 @@ def test_a_damaged_measure_is_set_aside_and_made_again(trained, tmp_path):
     cells.publish(store, wanted, published)
 
     copy.write_bytes(copy.read_bytes()[:-50])
-    with pytest.warns(UserWarning, match=f"{copy.name} was renamed"):
+    with pytest.warns(UserWarning, match=f"{copy.name} counts as missing"):
         cells.publish(store, wanted, published)
-    assert copy.with_suffix(".damaged").exists()
     assert not cells.missing(tmp_path / "nothing", wanted, published)[0]
 
-    for look in (cells.missing, cells.results):
-        good = kept_file.read_bytes()
-        kept_file.write_bytes(good[:-50])
-        with pytest.warns(UserWarning, match=f"{kept_file.name} was renamed"):
-            look(store, wanted)
+    kept_file.write_bytes(kept_file.read_bytes()[:-50])
+    with pytest.warns(UserWarning, match=f"{kept_file.name} counts as missing"):
         assert cells.missing(store, wanted) == (False, (measure,))
-        kept_file.write_bytes(good)
+    with pytest.warns(UserWarning, match=f"{kept_file.name} counts as missing"):
+        assert cells.results(store, wanted) == {}
+    assert kept_file.exists()
+
+    monkeypatch.setattr(runs.Run, "load_model", lambda *_, **__: None)
+    monkeypatch.setitem(measures.FUNCTIONS, measure.name, lambda *_, **__: {"elbo": np.array(-2.0)})
+    with pytest.warns(UserWarning, match=f"{kept_file.name} (was renamed|counts as missing)"):
+        cells.make(store, wanted)
+    assert kept_file.with_suffix(".damaged").exists()
+    (found,) = cells.results(store, wanted).values()
+    assert found["elbo"] == -2.0
 
 
 def test_what_is_published_of_other_weights_does_not_count_beside_a_model(trained, tmp_path):
@@ -174,17 +183,20 @@ def test_the_plan_counts_models_that_are_no_cells(tmp_path):
     assert "figureA7 on swiss_roll, cpu: 7 models, 7 with work left" in plan.stdout
 
 
-def test_a_damaged_model_that_is_no_cell_is_set_aside_and_counted_as_missing(tmp_path):
+def test_a_damaged_model_that_is_no_cell_counts_as_missing(tmp_path):
     store = tmp_path / "store"
     zoo = Zoo(scales.SCALES["smoke"], "swiss_roll", None)
     path = next(iter(experiments.EXPERIMENTS["figureA7"].files(zoo, store)))
     path.parent.mkdir(parents=True)
     path.write_bytes(b"PK damaged")
-    command = ("--experiment=figureA7", "--scale=smoke", "--store=store", "--dry_run")
+    command = ("--experiment=figureA7,figureA7", "--scale=smoke", "--store=store", "--dry_run")
     plan = run_program("reproduce", *command, directory=tmp_path)
-    assert (plan.returncode, path.exists()) == (0, False)
-    assert "7 models, 7 with work left" in plan.stdout
-    assert f"{path.name} was renamed" in plan.stderr
+    assert (plan.returncode, path.read_bytes()) == (0, b"PK damaged")
+    # An experiment that is named twice is planned once.
+    assert plan.stdout.count("7 models, 7 with work left") == 1
+    assert f"{path.name} counts as missing" in plan.stderr
+    with pytest.warns(UserWarning, match=f"{path.name} counts as missing"):
+        assert others.swiss_roll(zoo, study.Findings(store, [])) is None
 
 
 def test_the_plan_counts_the_training_of_epochs(tmp_path):
@@ -305,6 +317,71 @@ def test_records_of_experiments_that_are_no_more_are_left_out(tmp_path):
     assert "figure0" not in text
 
 
+def test_the_overview_waits_for_who_is_writing_it_and_has_all_records(tmp_path):
+    def record(name):
+        known = {"experiment": name, "dataset": "x", "paper": "", "ours": "1", "seconds": 0}
+        runs.write_json(tmp_path / name / "record.json", {**known, "unfinished_models": 0})
+
+    record("figure3")
+    with runs.claim(tmp_path / "README.md"):
+        other = threading.Thread(target=overview.write, args=(tmp_path,))
+        other.start()
+        other.join(0.2)
+        record("figure5")
+    other.join()
+    text = (tmp_path / "README.md").read_text()
+    assert "figure3" in text
+    assert "figure5" in text
+
+
+def test_a_training_without_metrics_took_no_known_time(tmp_path):
+    run = runs.Run(tmp_path)
+    run.create({**SMALLEST, "training": {"batch_size": 4}})
+    assert cells.training_seconds(run) == 0
+    run.append_metrics({"step": 10, "images_per_second": 20.0})
+    assert cells.training_seconds(run) == 2
+
+
+_SWISS_ROLL = """
+import numpy as np
+from trainers import program, reproduce
+from trainers.studies import swiss_roll
+
+def train(*_):
+    points = np.zeros((2, 3))
+    numbers = dict.fromkeys(("squared_error", "kl", "total_correlation"), np.float64(1.0))
+    of_points = {"points": points, "reconstructions": points, "latents": points[:, :2]}
+    return {**of_points, "angle": points[:, 0], **numbers}
+
+swiss_roll.train = train
+program.start(reproduce.main, "")
+"""
+
+
+def test_models_that_are_no_cells_are_made_before_anything_is_written(tmp_path):
+    zoo = Zoo(scales.SCALES["smoke"], "swiss_roll", None)
+    path = next(iter(experiments.EXPERIMENTS["figureA7"].files(zoo, tmp_path / "store")))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"PK damaged")
+    result = subprocess.run(
+        [
+            *(sys.executable, "-c", _SWISS_ROLL),
+            *("--experiment=figureA7", "--scale=smoke", "--store=store"),
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    made, written = (result.stdout.index(text) for text in ("model 7/7", "writing figureA7"))
+    assert made < written
+    assert path.exists()
+    assert path.with_suffix(".damaged").exists()
+    assert (tmp_path / "results/reproduction/smoke/figureA7-swiss_roll/figureA7.csv").exists()
+
+
 def test_an_experiment_runs_once_and_is_found_again(tmp_path):
     command = ("--experiment=figure3", "--scale=smoke", "--workers=2", "--published=measured")
     plan = run_program("reproduce", *command, "--dry_run", directory=tmp_path)
@@ -392,7 +469,7 @@ def test_an_attacker_who_may_mix_the_target_in_is_never_weaker_than_that():
     norms = np.array([0.0, 0.5, 1.0])
     attacked = np.array([[0.0, 0.9, 1.0], [0.0, 0.2, 1.0], [np.nan] * 3])
     blended = np.array([[0.0, 0.7, 1.0], [0.0, 0.7, 1.0], [np.nan] * 3])
-    found = measures.or_blended(norms, attacked, blended)
+    found = measures.attacked.or_blended(norms, attacked, blended)
     np.testing.assert_allclose(found["area_above_blending"], [0.1, 0.0, np.nan], atol=1e-12)
     np.testing.assert_allclose(found["attack_area"], [0.7, 0.6, np.nan])
     np.testing.assert_allclose(found["norm_to_half"], [0.5 * 5 / 9, 0.5 * 5 / 7, np.nan])
@@ -438,6 +515,15 @@ def test_the_best_of_the_map_is_the_least_area_at_the_vaes_quality(tmp_path):
     # Three digits of the table do not tell 0.20004 from 0.20001.
     assert [(row["L"], row["β"]) for row in report.tables["best"]] == [(2, 1.0)]
     assert report.ours.endswith("0.200 at L = 2, β = 1")
+
+
+def test_an_area_in_a_line_of_text_is_the_tables(tmp_path):
+    found, models = study.Findings(tmp_path, []), [ZOO.single(1.0, seed=seed) for seed in (0, 1)]
+    assert common.area(found, ZOO, models) == "—"
+    for model, areas in zip(models, ([0.1, np.nan], [0.3, 0.5]), strict=True):
+        found._found[model] = {ZOO.attack(): {"area_above_blending": np.array(areas)}}
+    # Of the pairs that all seeds have.
+    assert common.area(found, ZOO, models) == "0.200"
 
 
 def test_models_are_compared_with_those_of_their_own_seed(tmp_path):

@@ -129,6 +129,7 @@ BAD = {
     "--run=file/run": "written to",
     f"--run={'x' * 300}": "written to ([Errno 36] File name too long",
     "--run=.": "new, empty",
+    "--run=": "a directory's name, or no --run",
     "--defence=adversary": "adversarial",
     "--defence_radius=3": "--defence=adversarial or smooth_encoder",
     "--defence=input_noise --defence_radius=3": "defence_radius",

@@ -110,21 +110,25 @@ def certificates(subject, count):
     if "lipschitz" not in subject.model.defences or "mcmc" in subject.model.defences:
         return None
     fields = ["tolerance", "mean_radius", "sample_radius"]
+    settings = {
+        "images": count,
+        "pairs": presets.CERTIFIED_PAIRS,
+        "shares": presets.CERTIFIED_SHARES,
+        "probability": presets.CERTIFIED_PROBABILITY,
+    }
 
     def compute():
         images, _ = splits.first(subject.data, "test", count)
         held = splits.info(subject.data).splits["test"]
-        apart = np.subtract(*splits.pairs(subject.data, min(presets.CERTIFIED_PAIRS, held // 2)))
-        typical = float(np.median(np.linalg.norm(apart.reshape(len(apart), -1), axis=1)))
-        tolerances = typical * np.array(presets.CERTIFIED_SHARES)
+        ends = batteries.pairs(subject.data, min(presets.CERTIFIED_PAIRS, held // 2), seed=0)
+        tolerances = batteries.median_distance(ends) * np.array(settings["shares"])
         found = [
-            lipschitz.certificate(subject.model, images, each, presets.CERTIFIED_PROBABILITY)
+            lipschitz.certificate(subject.model, images, each, settings["probability"])
             for each in tolerances
         ]
         radii = (np.stack(field) for field in zip(*found, strict=True))
         return dict(zip(fields, (tolerances, *radii), strict=True))
 
-    settings = {"images": count, "pairs": presets.CERTIFIED_PAIRS}
     return kept.once(subject.run, "certificates", settings, fields, compute)
 
 

@@ -113,7 +113,7 @@ def published_file(published, model, measure):
 def missing(store, cell, published=None):
     """(whether the model is still to be trained, the measures still to be made).
 
-    Measures that are damaged are renamed, here and wherever they are read, and are to be made.
+    What is damaged counts as missing, here and wherever it is read; `make` renames it.
     """
     wanted = cell.measures if published is None else _unpublished(store, cell, published)
     run = run_of(store, cell.model)
@@ -123,7 +123,8 @@ def missing(store, cell, published=None):
         # Trained anew it may have other weights than what was measured before.
         return True, cell.measures
     files = files_of(run, wanted)
-    return False, tuple(measure for measure, path in files.items() if _read(path) is None)
+    left = (measure for measure, path in files.items() if tensors.load_whole(path) is None)
+    return False, tuple(left)
 
 
 def is_in_training(store, cell):
@@ -164,6 +165,8 @@ def make(store, cell):
         config["data"]["data_dir"] = cell.model.data_dir
     splits.check_same_images(config["data"])
     by_file = {path: measure for measure, path in files_of(run, measures).items()}
+    for path in by_file:
+        tensors.load_whole(path, set_aside=True)
     for path in runs.unfinished(by_file):
         name, options = by_file[path]
         compute = functools.partial(functions.FUNCTIONS[name], model, run, config, **dict(options))
@@ -180,7 +183,7 @@ def results(store, cell, published=None):
     if run.model_file.exists():
         seconds = np.float64(training_seconds(run))
         for measure, path in files_of(run, cell.measures).items():
-            arrays = _read(path)
+            arrays = tensors.load_whole(path)
             if arrays is not None:
                 found[measure] = {**arrays, "training_seconds": seconds}
     return found
@@ -200,7 +203,8 @@ def publish(store, cell, published):
 
 def _published(store, cell, published):
     """The published results that count beside a store: dict of `Measure` to dict of arrays."""
-    stored = {m: _read(published_file(published, cell.model, m)) for m in cell.measures}
+    files = {m: published_file(published, cell.model, m) for m in cell.measures}
+    stored = {m: tensors.load_whole(path) for m, path in files.items()}
     found = {m: _unpacked(arrays) for m, arrays in stored.items() if arrays is not None}
     run = run_of(store, cell.model)
     if not found or not run.model_file.exists():
@@ -208,17 +212,6 @@ def _published(store, cell, published):
     own = run.model_digest()
     # The tuning that was rebuilt from its table (docs/decisions.md) names none.
     return {m: arrays for m, arrays in found.items() if arrays.get("model_digest", own) == own}
-
-
-def _read(path):
-    """A measure's arrays; None of one that is not there, or damaged, renamed and to be remade."""
-    try:
-        return tensors.load(path)
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        tensors.set_aside_if_damaged(path)
-        return None
 
 
 def _unpublished(store, cell, published):
@@ -262,8 +255,10 @@ def check_none_failed(store, failed):
 
 
 def training_seconds(run):
-    """Seconds that the training of a run took, from its metrics."""
+    """Seconds that the training of a run took, from its metrics; 0 where they are gone."""
     metrics, batch_size = run.read_metrics(), run.config()["training"]["batch_size"]
+    if not metrics:
+        return 0.0
     steps = np.diff([0, *metrics["step"]])
     return float(np.nansum(steps * batch_size / np.array(metrics["images_per_second"])))
 

@@ -52,6 +52,9 @@ def work_off(store, wanted, workers, report):
                 process.terminate()
             for process, _ in running.values():
                 process.join()
+    # While the last cell was reported nobody looked.
+    if pending.signal is not None:
+        raise program.interrupted(pending.signal)
     cells.check_none_failed(store, failed)
 
 
@@ -62,7 +65,11 @@ def _next(store, waiting):
 
 
 def _make(store, cell):
+    """Makes a cell in a process of its own, which ends with 1 and one line where that fails."""
     # Ctrl-C reaches the whole group; the parent says what happened. SIGTERM ends this process at
     # once, and with it a training that it started (`subprocess.run` sees to that).
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cells.make(store, cell)
+    try:
+        cells.make(store, cell)
+    except (RuntimeError, ValueError, OSError) as error:
+        program.fail(cell.model.key, error, program.SOME_FAILED)

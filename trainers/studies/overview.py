@@ -13,12 +13,20 @@ def write(directory):
         directory: RESULTS/SCALE.
     """
     directory = pathlib.Path(directory)
+    # Who reads the records earlier must not write the table later.
+    with storage.claim(directory / "README.md", wait=True):
+        rows = _rows(directory)
+        if rows:
+            runs.write_text(directory / "README.md", tables.markdown(rows))
+
+
+def _rows(directory):
     records = [storage.read_json(path) for path in directory.glob("*/record.json")]
     order = list(experiments.EXPERIMENTS)
     # What an earlier version had under another name stays where it is.
     records = [record for record in records if record.get("experiment") in order]
     records.sort(key=lambda record: (order.index(record["experiment"]), record["dataset"]))
-    rows = [
+    return [
         {
             "experiment": _link(record),
             "paper": record["paper"].replace("; ", "<br>") or "—",
@@ -27,8 +35,6 @@ def write(directory):
         }
         for record in records
     ]
-    if rows:
-        runs.write_text(directory / "README.md", tables.markdown(rows))
 
 
 def _link(record):

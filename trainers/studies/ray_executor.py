@@ -80,6 +80,9 @@ def work_off(store, wanted, address, cpus, gpus, report):
     finally:
         # Ends what is still running: tasks live as long as the process that wants them.
         ray.shutdown()
+    # While the last cell was reported nobody looked.
+    if pending.signal is not None:
+        raise program.interrupted(pending.signal)
     cells.check_none_failed(store, failed)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from seatbelt_tf import figures
 from seatbelt_tf.figures import charts
 from trainers import batteries
+from trainers.studies.study import interval
 from trainers.studies.tables import number
 
 # Δ is in nats, or a distance for W2.
@@ -43,12 +44,9 @@ def training_curves(findings, zoo, by_label):
     )
 
 
-def area(findings, zoo, models, objective="latent_kl"):
-    """Mean area above blending of the finished models, as a number in a line of text."""
-    values = findings.over_seeds(models, zoo.attack(objective), "area_above_blending")
-    if values is None or not np.any(np.isfinite(values)):
-        return "—"
-    return number(float(np.nanmean(values)))
+def area(findings, zoo, models):
+    """Mean area above blending of the finished models, as tables have it."""
+    return number(interval(findings.over_seeds(models, zoo.attack(), "area_above_blending"))[0])
 
 
 def fired(findings, models, measure):

@@ -248,11 +248,13 @@ def _mean(values):
 
 def _certificates(zoo, findings, setting):
     """What is proven, apart from what attacks found: a row a tolerance."""
-    found = _of(zoo, findings, setting, zoo.certificates())
+    measure = zoo.certificates()
+    found = _of(zoo, findings, setting, measure)
+    probability = dict(measure.options)["probability"]
     rows = []
     for place, tolerance in enumerate(found[0]["tolerances"] if found else ()):
         shares = {
-            f"share certified at ‖d‖ = {radius:g} (samples, probability 0.9)": in_words(
+            f"share certified at ‖d‖ = {radius:g} (samples, probability {probability:g})": in_words(
                 np.stack([each["certified"][place, column] for each in found])
             )
             for column, radius in enumerate(found[0]["radii"])

@@ -120,12 +120,11 @@ def table1(zoo, findings):
 
 def swiss_roll(zoo, findings):
     """Figure A.7: points, reconstructions and aggregate posteriors, quality; None if not made."""
-    paths = training.files(zoo, findings.store)
-    if not all(path.exists() for path in paths):
+    stored = [tensors.load_whole(path) for path in training.files(zoo, findings.store)]
+    if any(arrays is None for arrays in stored):
         return None
     rows, points, latents = [], {}, {}
-    for (beta, penalty), path in zip(training.MODELS, paths, strict=True):
-        found = tensors.load(path)
+    for (beta, penalty), found in zip(training.MODELS, stored, strict=True):
         findings.seconds += float(found["seconds"])
         name = presets.member((2,), penalty, beta)
         name += f", β = {beta:g}" if beta != 1 else ""
