@@ -56,7 +56,7 @@ def test_a_folder_with_class_subfolders_has_its_classifiers_attacked(run, tmp_pa
             pixels = np.clip(rng.normal(brightness, 10, (32, 32, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(tmp_path / "images" / name / f"{index}.png")
     data = {"name": f"folder:{tmp_path / 'images'}", "data_dir": None, "image_size": 32}
-    model = SeatbeltVAE(image_shape=(32, 32, 3), latent_dims=(4, 2))
+    model = SeatbeltVAE(image_shape=(32, 32, 3), latent_dims=(4,))
     found = parts.classifiers(parts.Subject(run, data, model), 3, 5, seed=0)
     assert set(found.accuracies()) == {"mlp_reconstruction", "conv_reconstruction", "mlp_latents"}
     again = parts.classifiers(parts.Subject(run, data, None), 3, 5, seed=0)

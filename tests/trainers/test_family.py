@@ -175,12 +175,7 @@ def test_the_programs_lead_from_one_to_the_next(trained):
 
 
 @pytest.mark.parametrize(
-    ("variables", "is_quiet"),
-    [
-        ({}, True),
-        ({"SEATBELT_VERBOSE": "1"}, False),
-        ({"TF_CPP_MIN_LOG_LEVEL": "0"}, False),
-    ],
+    ("variables", "is_quiet"), [({}, True), ({"SEATBELT_VERBOSE": "1"}, False)]
 )
 def test_tensorflow_is_quiet_unless_asked(variables, is_quiet):
     code = (
@@ -194,3 +189,16 @@ def test_tensorflow_is_quiet_unless_asked(variables, is_quiet):
         [sys.executable, "-c", code], env=environment, capture_output=True, check=True
     )
     assert (result.stderr == b"") == is_quiet
+
+
+@pytest.mark.parametrize(
+    ("level", "is_shown"), [(None, False), ("0", True), ("1", True), ("2", False)]
+)
+def test_tensorflows_own_variable_shows_its_lines_too(level, is_shown, monkeypatch, capfd):
+    monkeypatch.delenv("SEATBELT_VERBOSE", raising=False)
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    if level is not None:
+        monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda: os.write(2, b"a line\n"))
+    program.import_tensorflow()
+    assert (capfd.readouterr().err == "a line\n") == is_shown

@@ -58,18 +58,20 @@ def test_measures_of_another_training_or_with_other_options_are_not_found(tmp_pa
     assert cells.files_of(run, [measure])[measure] != first[measure]
 
 
-def _stored(trained, model, directory):
+def _stored(model, directory):
     """A store that has a model trained and nothing measured: (run, store, where to publish)."""
     store = directory / "store"
     run = cells.run_of(store, model)
-    shutil.copytree(trained.directory / "run", run.path)
+    run.create({**SMALLEST, "training": {"steps": 20, "batch_size": 16}})
+    run.metrics_file.write_text("step,elbo,images_per_second\n10,-9,40\n20,-8,40\n")
+    run.model_file.write_bytes(b"one training")
     return run, store, directory / "published"
 
 
-def test_what_is_published_counts_as_done_without_the_store(trained, tmp_path):
+def test_what_is_published_counts_as_done_without_the_store(tmp_path):
     model, measure = ZOO.single(1.0), ZOO.clean()
     wanted = cells.Cell(model, (measure, ZOO.samples()))
-    run, store, published = _stored(trained, model, tmp_path)
+    run, store, published = _stored(model, tmp_path)
     images = np.random.default_rng(0).uniform(-1.2, 1.2, (2, 4, 4, 1))
     arrays = {"elbo": np.array(-1234.5), "images": images, "fired": np.array(["loss"])}
     kept.keep(cells.files_of(run, [measure])[measure], lambda: arrays)
@@ -94,11 +96,11 @@ def test_what_is_published_counts_as_done_without_the_store(trained, tmp_path):
 
 
 def test_a_damaged_measure_counts_as_missing_and_is_set_aside_by_who_makes_it(
-    trained, tmp_path, monkeypatch
+    tmp_path, monkeypatch
 ):
     model, measure = ZOO.single(1.0), ZOO.clean()
     wanted = cells.Cell(model, (measure,))
-    run, store, published = _stored(trained, model, tmp_path)
+    run, store, published = _stored(model, tmp_path)
     (kept_file,) = cells.files_of(run, [measure]).values()
     copy = cells.published_file(published, model, measure)
     kept.keep(kept_file, lambda: {"elbo": np.array(-1.0)})
@@ -125,10 +127,10 @@ def test_a_damaged_measure_counts_as_missing_and_is_set_aside_by_who_makes_it(
     assert found["elbo"] == -2.0
 
 
-def test_what_is_published_of_other_weights_does_not_count_beside_a_model(trained, tmp_path):
+def test_what_is_published_of_other_weights_does_not_count_beside_a_model(tmp_path):
     model, measure = ZOO.single(1.0), ZOO.clean()
     wanted = cells.Cell(model, (measure,))
-    run, store, published = _stored(trained, model, tmp_path)
+    run, store, published = _stored(model, tmp_path)
 
     def measured(elbo):
         kept.keep(cells.files_of(run, [measure])[measure], lambda: {"elbo": np.array(elbo)})

@@ -8,7 +8,7 @@ from trainers.studies import swiss_roll
 
 @pytest.fixture(scope="module")
 def trained():
-    return {penalty: swiss_roll.train(32.0, penalty, steps=300) for penalty in ("kl", "tc")}
+    return {penalty: swiss_roll.train(32.0, penalty, steps=100) for penalty in ("kl", "tc")}
 
 
 def test_a_kl_penalty_costs_more_reconstruction_than_one_on_total_correlation(trained):
