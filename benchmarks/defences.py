@@ -9,11 +9,10 @@ is reported. Models are not trained: a step takes as long whatever the weights.
 
 import os
 import statistics
-import time
 
 import numpy as np
 
-from benchmarks import command_line, results
+from benchmarks import command_line, results, turns
 from benchmarks.command_line import positive
 from trainers import program, provenance
 from trainers.studies.tables import markdown
@@ -44,7 +43,7 @@ def parse_arguments():
 
 
 def functions(defences, images):
-    """The compiled training step and encoding of a model with these defences."""
+    """The compiled training step and encoding of a model with these defences, as `MEASURES`."""
     import tensorflow as tf
 
     from seatbelt_tf import SeatbeltVAE
@@ -57,15 +56,8 @@ def functions(defences, images):
     return train, encode
 
 
-def timed(function):
-    """Seconds of one call."""
-    started = time.perf_counter()
-    function().numpy()
-    return time.perf_counter() - started
-
-
-def seconds_of_all(batch_size, turns):
-    """Dict of setting to (turns, 2) seconds of `MEASURES`."""
+def seconds_of_all(batch_size, count):
+    """Dict of setting and one of `MEASURES` to (count,) seconds."""
     program.import_tensorflow()
     import tensorflow as tf
 
@@ -73,15 +65,12 @@ def seconds_of_all(batch_size, turns):
     tf.get_logger().setLevel("ERROR")
     pixels = np.random.default_rng(0).uniform(-1, 1, (batch_size, 32, 32, 3))
     images = tf.constant(pixels, tf.float32)
-    models = {name: functions(defences, images) for name, defences in SETTINGS.items()}
-    seconds = {name: [] for name in models}
-    # The first turn traces.
-    for turn in range(turns + 1):
-        for name, pair in models.items():
-            taken = [timed(function) for function in pair]
-            if turn:
-                seconds[name].append(taken)
-    return {name: np.array(found) for name, found in seconds.items()}
+    timed = {
+        (name, measure): function
+        for name, defences in SETTINGS.items()
+        for measure, function in zip(MEASURES, functions(defences, images), strict=True)
+    }
+    return turns.seconds(timed, count)
 
 
 def table(figures):
@@ -105,22 +94,20 @@ def main():
     """Measures, prints and writes."""
     arguments = parse_arguments()
     seconds = seconds_of_all(arguments.batch_size, arguments.turns)
-    plain = seconds["none"]
     figures = {
         "arguments": vars(arguments),
         "machine": f"{os.cpu_count()} cores",
         **provenance.describe(),
         "setting": f"32x32x3 images, 128 latents, batches of {arguments.batch_size}",
         "milliseconds_without": {
-            name: 1e3 * statistics.median(column)
-            for name, column in zip(MEASURES, plain.T, strict=True)
+            measure: 1e3 * statistics.median(seconds["none", measure]) for measure in MEASURES
         },
         "ratio_to_none": {
             name: {
-                measure: statistics.median(column)
-                for measure, column in zip(MEASURES, (taken / plain).T, strict=True)
+                measure: turns.ratio(seconds[name, measure], seconds["none", measure])
+                for measure in MEASURES
             }
-            for name, taken in seconds.items()
+            for name in SETTINGS
         },
     }
     print(table(figures))
