@@ -3,9 +3,12 @@
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 from typing import NamedTuple
+
+from seatbelt_tf import storage
 
 ROOT = pathlib.Path(__file__).parents[1]
 PROGRAMS = {
@@ -27,6 +30,18 @@ SMALL = ("--latent_dims=4,3", "--batch_size=16", "--steps=20", "--run=run")
 class Trained(NamedTuple):
     directory: pathlib.Path
     result: subprocess.CompletedProcess
+
+
+def made_once(name, make, tmp_path_factory):
+    """A directory that one of pytest-xdist's processes makes, and of which each has a copy."""
+    own = tmp_path_factory.getbasetemp()
+    whole = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / f"whole-{name}"
+    with storage.claim(whole, wait=True):
+        if not whole.exists():
+            making = tmp_path_factory.mktemp(f"making-{name}")
+            make(making)
+            making.rename(whole)
+    return pathlib.Path(shutil.copytree(whole, own / name))
 
 
 def run_program(

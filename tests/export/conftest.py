@@ -4,17 +4,24 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from programs import made_once
 from serving import Exported, make_run
 
 from export import cpp_loader, exporter
+from seatbelt_tf import runs
 
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory):
     """A run, its Keras model and the version exported from it."""
-    directory = tmp_path_factory.mktemp("exported")
-    run, model = make_run(directory / "run")
-    return Exported(run, model, exporter.export_run(run, directory / "models" / "seatbelt"))
+
+    def export(directory):
+        run, _ = make_run(directory / "run")
+        exporter.export_run(run, directory / "models" / "seatbelt")
+
+    directory = made_once("exported", export, tmp_path_factory)
+    run = runs.Run(directory / "run")
+    return Exported(run, run.load_model(), directory / "models" / "seatbelt" / "1")
 
 
 @pytest.fixture(scope="session")

@@ -89,16 +89,17 @@ def test_signatures_and_their_outputs_are_those_documented(loader):
     assert {name: set(loader.signatures[name][1]) for name in SIGNATURES} == SIGNATURES
 
 
-@pytest.mark.parametrize("order", ["1", "3", "33", "shuffled"])
 @pytest.mark.parametrize("name", SIGNATURES)
-def test_served_equals_keras(name, order, loader, exported, batch):
-    rows = np.random.default_rng(1).permutation(33) if order == "shuffled" else range(int(order))
-    inputs = inputs_of(name, batch, exported.model, list(rows))
-    served = loader.predict(name, inputs)
-    for output, value in keras_answer(name, inputs, exported.model).items():
-        assert served[output].shape == value.shape
-        assert served[output].dtype == np.float32
-        assert relative_error(served[output], value) < 1e-5, output
+def test_served_equals_keras(name, loader, exported, batch):
+    everything = inputs_of(name, batch, exported.model, list(range(33)))
+    answer = keras_answer(name, everything, exported.model)
+    shuffled = list(np.random.default_rng(1).permutation(33))
+    for rows in ([0], [0, 1, 2], shuffled):
+        served = loader.predict(name, inputs_of(name, batch, exported.model, rows))
+        for output, value in answer.items():
+            assert served[output].shape == value[rows].shape
+            assert served[output].dtype == np.float32
+            assert relative_error(served[output], value[rows]) < 1e-5, output
 
 
 @pytest.mark.parametrize("name", SIGNATURES)

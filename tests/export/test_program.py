@@ -74,9 +74,10 @@ def test_warm_up_records_hold_a_good_request_for_each_signature_and_batch_size(e
     assert answered == {(name, rows) for name in served for rows in (1, 32)}
 
 
-def test_without_the_messages_package_everything_else_is_written(exported, tmp_path, monkeypatch):
+def test_without_the_messages_package_everything_else_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(warmup, "is_possible", lambda: False)
-    version = exporter.export_run(exported.run, tmp_path)
+    run, _ = make_run(tmp_path / "run", latent_dims=(3,))
+    version = exporter.export_run(run, tmp_path / "m")
     extra = {path.name for path in (version / "assets.extra").iterdir()}
     assert extra == {"MODEL_CARD.md", "preprocessing.json"}
 
