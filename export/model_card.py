@@ -132,4 +132,5 @@ def _cell(value):
 def _line(value):
     """A value as text in one line, in which Markdown finds no markup, link, image or table."""
     text = html.escape(" ".join(str(value).split()), quote=False)
-    return text.replace("|", "\\|").replace("](", "]\\(")
+    # As entities: a backslash before one of them might be escaped by one that was there.
+    return re.sub(r"[\\`*|]|(?<=\])\(", lambda found: f"&#{ord(found[0])};", text)

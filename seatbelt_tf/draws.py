@@ -1,5 +1,6 @@
 """Standard normal draws by what they are for: without a state, so that all can be repeated."""
 
+import numpy as np
 import tensorflow as tf
 
 from seatbelt_tf import replicas
@@ -33,6 +34,16 @@ def normal(rows, latent_dims, purpose, seed, step=0):
     """
     keys = tf.random.experimental.stateless_split(key(purpose, seed, step), len(latent_dims))
     return tuple(
-        replicas.normal_noise(rows, units, layer)
-        for units, layer in zip(latent_dims, tf.unstack(keys), strict=True)
+        replicas.normal_noise(rows, units, own)
+        for units, own in zip(latent_dims, tf.unstack(keys), strict=True)
     )
+
+
+def first_seed_of_weights(seed):
+    """The first of 2,000 seeds below 2³¹, which is as far as Keras's go, of a model's weights.
+
+    Those of seeds below 2²⁰ are their own, and every other's are drawn.
+    """
+    if seed < 2**20:
+        return 2000 * seed
+    return int(np.random.SeedSequence(seed).generate_state(1)[0] % (2**31 - 2000))

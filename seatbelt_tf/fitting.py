@@ -1,5 +1,6 @@
 """What Keras asks of a model that is fitted: checks of what it is given, steps and metrics."""
 
+import inspect
 import math
 import warnings
 
@@ -46,13 +47,17 @@ class Fitting(keras.Model):
         # Overridden, `compile` would not be called when a model is loaded.
         if self.loss is not None:
             raise checks.invalid("loss", "None: the objective is the model's own", repr(self.loss))
+        given = inspect.signature(super().fit).bind(x, y, batch_size, *args, **kwargs).arguments
         for weights in ("sample_weight", "class_weight"):
-            if kwargs.get(weights) is not None:
+            if given.get(weights) is not None:
                 raise checks.invalid(weights, "None: images are weighed equally", "weights")
         images_a_step = pixels.check_data(x, batch_size, self.image_shape, "x")
-        last = 0
+        last, validation = 0, given.get("validation_data")
         if not isinstance(x, tf.data.Dataset):
-            last = math.floor(len(x) * (1 - kwargs.get("validation_split", 0.0))) % images_a_step
+            share = given.get("validation_split") or 0.0
+            # Keras looks at either, the data first.
+            trained = len(x) if validation is not None else math.floor(len(x) * (1 - share))
+            last = trained % images_a_step
         parts = checks.positive_integer("accumulate", self.accumulate)
         whole = parts * self.distribute_strategy.num_replicas_in_sync if parts > 1 else 1
         if images_a_step % whole or last % whole:
@@ -66,8 +71,7 @@ class Fitting(keras.Model):
         if isinstance(x, tf.data.Dataset):
             # Keras shuffles arrays only, and warns when its own default says otherwise.
             kwargs.setdefault("shuffle", False)
-        if kwargs.get("validation_data") is not None:
-            validation = kwargs["validation_data"]
+        if validation is not None:
             is_pair = isinstance(validation, (tuple, list))
             images = validation[0] if is_pair else validation
             pixels.check_data(images, None, self.image_shape, "validation_data")

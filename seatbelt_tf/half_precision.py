@@ -1,6 +1,7 @@
 """Convolutions in bfloat16 on processors that have no bfloat16."""
 
 import functools
+import os
 import pathlib
 
 import tensorflow as tf
@@ -11,9 +12,11 @@ _FLAGS = {"avx512f", "avx_ne_convert", "bf16"}
 
 @functools.cache
 def has_bfloat16():
-    """Whether TensorFlow has fast kernels for bfloat16 here: accelerators, or /proc/cpuinfo."""
-    if any(device.device_type != "CPU" for device in tf.config.list_physical_devices()):
+    """Whether TensorFlow has fast kernels for bfloat16 here: accelerators', or oneDNN's."""
+    if any(device.device_type != "CPU" for device in tf.config.get_visible_devices()):
         return True
+    if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0":
+        return False
     return not _FLAGS.isdisjoint(pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
 
 

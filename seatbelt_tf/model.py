@@ -163,8 +163,7 @@ class SeatbeltVAE(Fitting):
         )
 
     def _make_networks(self):
-        # Keras's seeds are int32.
-        policy, seed = self.dtype_policy, 2000 * self.seed % checks.LARGEST_SEED
+        policy, seed = self.dtype_policy, draws.first_seed_of_weights(self.seed)
         defended = self._defences.networks(self)
         encoder, decoder, *others = (
             seed + 100 * place for place in range(2 + 3 * len(presets.HIDDEN_SIZES))
@@ -203,10 +202,6 @@ class SeatbeltVAE(Fitting):
     def get_config(self):
         """The constructor's arguments."""
         return {**super().get_config(), **{name: getattr(self, name) for name in self._options}}
-
-    def compute_output_shape(self, input_shape):
-        """That of the images: (M, H, W, C) -> the same."""
-        return tuple(input_shape)
 
     def call(self, inputs, training=False):
         """The mean reconstruction with every latent at its mean: (M, H, W, C) -> the same.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from seatbelt_tf import SeatbeltVAE, guards
+from seatbelt_tf import SeatbeltVAE, checks, guards
 
 # Batches here are as small as they can be.
 pytestmark = pytest.mark.filterwarnings("ignore:A batch of .* is too small")
@@ -337,17 +337,25 @@ def test_a_loss_beside_the_models_own_is_refused():
 
 
 def test_keras_is_told_of_shapes_and_metrics_and_an_embedding_is_that_of_the_posteriors(untouched):
-    assert untouched.compute_output_shape((None, *SHAPE)) == (None, *SHAPE)
+    assert untouched(keras.Input(SHAPE)).shape == (None, *SHAPE)
+    for shape in ((64, 64, 1), (32, 32, 3)):
+        with pytest.raises(ValueError, match="Expected"):
+            untouched(keras.Input(shape))
     assert [mean.name for mean in untouched.metrics][:2] == ["loss", "elbo"]
     images = _images(2)
     embedding = untouched.embedding(untouched.encode(images))
     np.testing.assert_array_equal(embedding, untouched.embed(images))
 
 
-def test_seeds_are_any_number_of_31_bits():
-    model = _model(seed=20261129)
-    assert np.any(model.sample(1, seed=20261129) != model.sample(1, seed=20261130))
-    assert np.any(model.encode(_images())[0].mean != _model(seed=1).encode(_images())[0].mean)
+def test_large_seeds_are_as_good_as_small_ones():
+    seeds = (1, 2**20 - 1, 2**20, 20261129, 134217473, checks.LARGEST_SEED)
+    models = [_model(seed=seed) for seed in seeds]
+    means = [model.encode(_images(1))[0].mean.numpy().tobytes() for model in models]
+    assert len(set(means)) == len(seeds)
+    drawn = {models[0].sample(1, seed=seed).numpy().tobytes() for seed in seeds}
+    assert len(drawn) == len(seeds)
+    with pytest.raises(ValueError, match="an integer from 0 to 2147479552"):
+        _model(seed=checks.LARGEST_SEED + 1)
 
 
 def test_datasets_of_something_else_are_refused(untouched):

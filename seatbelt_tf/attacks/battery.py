@@ -31,6 +31,7 @@ ATTACKS_AT_ONCE = 200
 _UNNAMED_ATTACKS_AT_ONCE = 50
 # Of so many attacks one is gone on with and tried by a first-order method, too, as a check.
 CHECKED_EVERY = 10
+CHECKED_FILE = "checked_again.npz"
 
 
 class Battery:
@@ -113,6 +114,8 @@ class Battery:
         whole = {path: tensors.load_whole(path, _FIELDS, set_aside=True) for path in pairs}
         for path in runs.unfinished(pairs):
             self._solve(path, pairs[path])
+            # Of attacks that there are no more.
+            (self.path / CHECKED_FILE).unlink(missing_ok=True)
             finished = [len(pairs[part]) for part in pairs if part.exists()]
             report(sum(finished) * len(self.weights))
         records = _joined(
@@ -172,7 +175,7 @@ class Battery:
 
     def _checked_again(self, records, shown):
         """Δ of a random part of the attacks after going on, and after a first-order attack."""
-        path = self.path / "checked_again.npz"
+        path = self.path / CHECKED_FILE
         found = tensors.load_whole(path, _CHECKED_FIELDS, set_aside=True)
         if found is not None:
             return found

@@ -1,14 +1,16 @@
 """Signs that an attack's result must not be trusted as evidence of robustness.
 
-Each check is a function of a battery's results; `diagnose` runs them all. A check that fires does
-not say that the victim is weak, only that this attack does not show that it is strong.
+Each check is a function of a battery's results; `Battery.diagnose` runs them all. A check that
+fires does not say that the victim is weak, only that this attack does not show that it is strong.
 """
 
 import math
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
+from seatbelt_tf import pixels
 from seatbelt_tf.attacks.box_result import Status
 
 # Shares of attacks, or relative differences, from which a check fires.
@@ -131,11 +133,12 @@ def gradient_checks(divergence_and_gradient, images, bounds=(-1.0, 1.0)):
         deterministic, values that move without the gradient saying so (masked gradients), and
         gradients along which the function does not move as they say (misleading ones).
     """
-    images, bounds = np.asarray(images, np.float32), tuple(map(float, bounds))
+    images, bounds = np.asarray(images, np.float32), pixels.check_bounds(bounds)
     width = bounds[1] - bounds[0] if np.all(np.isfinite(bounds)) else 2.0
 
     def value_and_gradient(points):
-        return [np.asarray(array, np.float64) for array in divergence_and_gradient(points)]
+        found = divergence_and_gradient(tf.constant(points))
+        return [np.asarray(array, np.float64) for array in found]
 
     value, gradient = value_and_gradient(images)
     again, _ = value_and_gradient(images)
@@ -183,19 +186,19 @@ def _is_masked(value_and_gradient, images, bounds, width, value, norms):
 def _is_misleading(value_and_gradient, images, bounds, width, value, gradient):
     """Whether a small step against the gradient changes the value otherwise than by it: (B,) bool.
 
-    The step is to lower the value by a thousandth, and is no longer than one of 0.0005 of the
-    bounds' width at every pixel. The value may change by half as much or half as much again; 1e-5
-    of it may be rounding.
+    The step is to lower the value by a thousandth, and is as long as one of 0.0005 of the bounds'
+    width at every pixel at most, of a millionth at least, which float32 tells apart. The value may
+    change by half as much or half as much again; 1e-5 of it may be rounding.
     """
     lower, upper = bounds
     is_held = ((images <= lower) & (gradient > 0)) | ((images >= upper) & (gradient < 0))
-    descent = np.where(is_held, 0.0, -gradient)
+    descent = np.where(is_held | ~np.isfinite(gradient), 0.0, -gradient)
     norms = np.sqrt(np.sum(np.square(descent), axis=(1, 2, 3)))
-    longest = 0.0005 * width * np.sqrt(images[0].size)
-    lengths = np.minimum(1e-3 * np.abs(value) / np.maximum(norms, 1e-30), longest)
+    shortest, longest = (share * width * np.sqrt(images[0].size) for share in (1e-6, 0.0005))
+    lengths = np.clip(1e-3 * np.abs(value) / np.maximum(norms, 1e-30), shortest, longest)
     steps = (lengths / np.maximum(norms, 1e-30))[:, None, None, None] * descent
     points = np.clip(images + steps, lower, upper).astype(np.float32)
-    promised = np.sum(gradient * (np.float64(points) - images), axis=(1, 2, 3))
+    promised = -np.sum(descent * (np.float64(points) - images), axis=(1, 2, 3))
     change = value_and_gradient(points)[0] - value
     return np.abs(change - promised) > 0.5 * np.abs(promised) + 1e-5 * np.abs(value)
 

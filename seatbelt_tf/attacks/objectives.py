@@ -35,7 +35,8 @@ class Objective:
             is never negative; with another it must be 1. A distance's curvature grows without bound
             where it vanishes, its square's flattens the way there, and the power between them is
             best (docs/decisions.md).
-        memory: pairs that the quasi-Newton matrix remembers.
+        memory: pairs that the quasi-Newton matrix remembers, fewer than `minimize_in_box` does by
+            default (docs/decisions.md).
         has_layers: whether it attacks the layers that it is given, and not the whole model.
     """
 

@@ -105,7 +105,8 @@ def evaluate(
     """Trains the classifiers, attacks test images through the model and counts what is right.
 
     Args:
-        model: a trained `SeatbeltVAE`.
+        model: a trained `SeatbeltVAE`, or another function of images to reconstructions with a
+            method `embed`; so is its `surrogate()`, if it has one and there are radii.
         train: ((N, H, W, C) images, (N,) integer labels from 0).
         test: ((T, H, W, C) images, (T,) labels).
         attacked: A, how many test images are attacked, chosen by the seed.
@@ -141,7 +142,7 @@ def evaluate(
     classes = int(max(labels.max(), test_labels.max())) + 1
     own = test_labels[rows]
     correct, attacked_correct, seen_correct = {}, {}, {}
-    smooth = surrogate_of(model)
+    smooth = surrogate_of(model) if len(radii) else None
     stand_ins = (None, None) if smooth is None else (smooth, smooth.embed)
     for seen, stand_in, tasks in zip(
         (model, model.embed), stand_ins, (TASKS[:2], TASKS[2:]), strict=True
@@ -152,11 +153,8 @@ def evaluate(
             clean, after = (_classes(logits, values) for values in tested)
             correct[task] = clean == test_labels
             attacked_correct[task] = after == own
-            through, around = (
-                part and (lambda x, part=part, logits=logits: logits(part(x)))
-                for part in (seen, stand_in)
-            )
-            seen_correct[task] = _withstood(through, around, originals, own, radii)
+            ends = _behind(seen, logits), _behind(stand_in, logits)
+            seen_correct[task] = _withstood(*ends, originals, own, radii)
     norms = np.linalg.norm((adversarial - originals).reshape(attacked, -1), axis=1)
     return Downstream(correct, attacked_correct, rows, target_rows, norms, radii, seen_correct)
 
@@ -191,6 +189,11 @@ def end_to_end_attack(logits, images, labels, radius, steps=50, starts=2, seed=0
     if not np.all(np.isfinite(found.value)):
         raise checks.invalid("logits", "finite numbers", "NaN or infinity")
     return np.clip(images + found.distortion, -1.0, 1.0)
+
+
+def _behind(part, logits):
+    """Logits of images through a part of a model; None without one."""
+    return None if part is None else lambda images: logits(part(images))
 
 
 def _withstood(logits, stand_in, images, labels, radii):

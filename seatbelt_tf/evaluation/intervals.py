@@ -9,7 +9,7 @@ from seatbelt_tf import checks
 RESAMPLES = 10_000
 # Values resampled at once, which bounds the memory.
 _VALUES_AT_ONCE = 2**22
-# Numbers of 2 bytes that are kept between calls.
+# Numbers, of 2 bytes at most, that are kept between calls.
 _MOST_KEPT = 2**23
 
 
@@ -107,7 +107,7 @@ def _resampled_means(arrays, seed):
     gathering every value takes.
     """
     _, count, width = arrays.shape
-    draws = _kept_draws if RESAMPLES * width <= _MOST_KEPT else _draws
+    draws = _kept_draws if RESAMPLES * (count + width) <= _MOST_KEPT else _draws
     means = [
         np.einsum("asn,ns->an", arrays @ pairs.T.astype(np.float64), seeds)
         for seeds, pairs in draws(checks.seed("seed", seed), count, width)

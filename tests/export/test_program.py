@@ -156,10 +156,10 @@ def test_what_a_run_says_is_no_markup_in_the_card(tmp_path):
     (command,) = (line for line in card.splitlines() if line.startswith("Command: "))
     assert re.fullmatch("Command: ```[^`]+``[^`]+```", command)
     others = card.replace(command, "")
-    assert others.count("&lt;img src=x&gt; ![]\\(y)\\|") == 8
+    assert others.count("&lt;img src=x&gt; ![]&#40;y)&#124;") == 8
     assert not re.search(r"<\w|\]\(", others)
     rows = [line for line in others.splitlines() if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3}
+    assert {row.count("|") for row in rows} == {3}
 
 
 def test_the_card_counts_the_images_that_the_run_had(tmp_path):

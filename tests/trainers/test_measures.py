@@ -8,7 +8,7 @@ import pytest
 from seatbelt_tf import SeatbeltVAE, attacks
 from seatbelt_tf.defences import pca
 from seatbelt_tf.evaluation import disentanglement, noise
-from seatbelt_tf.evaluation import downstream as classifiers
+from seatbelt_tf.evaluation import downstream as table1
 from trainers import batteries, splits
 from trainers.studies import measures
 from trainers.studies.measures import attacked, common
@@ -31,7 +31,7 @@ def _norms(images):
 
 
 def test_losses_are_those_whose_mean_the_battery_reports(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(measures, "_fired", lambda *_: set())
+    monkeypatch.setattr(attacked, "_fired", lambda *_: set())
     run = types.SimpleNamespace(
         config=lambda: CONFIG, model_digest=lambda: "x", attacks=tmp_path / "attacks"
     )
@@ -155,19 +155,19 @@ def test_denoising_overlap_and_mig_are_those_of_the_first_test_images(model):
 
 
 def test_what_classifiers_get_right_is_kept_by_task(monkeypatch):
-    tasks = dict(enumerate(classifiers.TASKS))
+    tasks = dict(enumerate(table1.TASKS))
     asked = []
 
     def evaluate(model, train, test, **options):
         asked.append((model, train, test, options))
-        return classifiers.Downstream(
+        return table1.Downstream(
             {task: f"clean {place}" for place, task in tasks.items()},
             {task: f"attacked {place}" for place, task in tasks.items()},
             *("rows", "target rows", "norm", "radii"),
             {task: f"end to end {place}" for place, task in tasks.items()},
         )
 
-    monkeypatch.setattr(classifiers, "evaluate", evaluate)
+    monkeypatch.setattr(table1, "evaluate", evaluate)
     monkeypatch.setattr(splits, "first", lambda _, split, count, with_labels: (split, count))
     options = {"attacked": 2, "labelled": 7, "steps": 3}
     found = _measured("downstream", "model", radii=(0.5,), **options)

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from programs import ROOT, SMALLEST
 
-from seatbelt_tf import SeatbeltVAE, runs
+from seatbelt_tf import SeatbeltVAE, runs, tensors
 from seatbelt_tf.attacks import maximum_damage
 from seatbelt_tf.defences import lipschitz, mcmc
 from trainers import splits
 from trainers.studies import cells, measures, scales, study
 from trainers.studies import defences as trial
+from trainers.studies.measures import proofs
 from trainers.studies.reports import defences as report
 from trainers.studies.zoo import Zoo
 
@@ -103,7 +104,7 @@ def certificates(found_attacks, monkeypatch):
             model, None, config, 3, (0.1, 0.5), shares, 0.9, pairs=2, starts=1, steps=3
         )
 
-    monkeypatch.setattr(measures, "maximum_damage", attack)
+    monkeypatch.setattr(proofs, "maximum_damage", attack)
     return certificates
 
 
@@ -212,7 +213,7 @@ def test_what_is_proven_and_what_breaks_it_is_reported_by_tolerance(tmp_path):
 
 def test_tables_are_what_the_published_measurements_say(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "_figures", lambda *_: {})
-    monkeypatch.setattr(cells, "_read", functools.cache(cells._read))
+    monkeypatch.setattr(tensors, "load_whole", functools.cache(tensors.load_whole))
     results = ROOT / "results"
     folders = sorted(results.glob("reproduction/cpu/defences-*"))
     assert [folder.name for folder in folders] == ["defences-cifar10", "defences-sprites"]

@@ -4,6 +4,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import traceback
 
 from trainers import interruption, program
 from trainers.studies import cells
@@ -65,11 +66,18 @@ def _next(store, waiting):
 
 
 def _make(store, cell):
-    """Makes a cell in a process of its own, which ends with 1 and one line where that fails."""
+    """Makes a cell in a process of its own, which ends with 1 and one line where that fails.
+
+    Where in the code it failed is in the model's log.
+    """
     # Ctrl-C reaches the whole group; the parent says what happened. SIGTERM ends this process at
     # once, and with it a training that it started (`subprocess.run` sees to that).
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         cells.make(store, cell)
     except (RuntimeError, ValueError, OSError) as error:
+        log = cells.log_of(store, cell.model)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as file:
+            traceback.print_exc(file=file)
         program.fail(cell.model.key, error, program.SOME_FAILED)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from seatbelt_tf.batches import in_batches
 from seatbelt_tf.defences import pca
 from seatbelt_tf.evaluation import disentanglement as mig
-from seatbelt_tf.evaluation import downstream as classifiers
+from seatbelt_tf.evaluation import downstream as table1
 from seatbelt_tf.evaluation import noise
 from trainers import splits, training
 from trainers.studies.measures.common import SEED, l2_norms, squared_errors
@@ -79,7 +79,7 @@ def disentanglement(model, _run, config, images):
 def downstream(model, _run, config, attacked, labelled, steps, radii=()):
     """Which images classifiers get right, unattacked and attacked: `evaluation.downstream`."""
     train = splits.first(config["data"], "train", labelled, with_labels=True)
-    found = classifiers.evaluate(
+    found = table1.evaluate(
         model,
         train,
         splits.first(config["data"], "test", labelled, with_labels=True),
@@ -88,7 +88,7 @@ def downstream(model, _run, config, attacked, labelled, steps, radii=()):
         radii=radii,
     )
     fields = {"rows": found.rows, "distortion_norm": found.distortion_norm}
-    for task in classifiers.TASKS:
+    for task in table1.TASKS:
         fields[f"clean_{task}"] = found.correct[task]
         fields[f"attacked_{task}"] = found.attacked_correct[task]
         if radii:
