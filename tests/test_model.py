@@ -313,6 +313,8 @@ def test_batches_that_cannot_be_split_are_refused():
     # Of 16 images 14 are trained on.
     with pytest.raises(ValueError, match="the last 6 images"):
         model.fit(_images(16), batch_size=8, validation_split=0.1)
+    with pytest.raises(ValueError, match="the last 6 images"):
+        model.fit(_images(16), None, 8, 1, 0, None, 0.1)
 
 
 @pytest.mark.parametrize(
