@@ -177,7 +177,7 @@ def _sizes(cell):
 def main():
     arguments = parse_arguments()
     if importlib.util.find_spec("ray") is None:
-        program.fail(PROGRAM, "Ray is not installed: pip install .[ray]")
+        program.fail(PROGRAM, "Ray is not installed: pip install -e '.[ray]'")
     figures = {
         "arguments": vars(arguments),
         "machine": f"{os.cpu_count()} cores",

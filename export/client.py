@@ -5,7 +5,7 @@
     with client.connect("grpc://localhost:8500", model="seatbelt") as seatbelt:
         embedding = seatbelt.encode(images)["embedding"]
 
-REST needs NumPy alone; gRPC needs `pip install 'seatbelt-tf[export]'`, which brings TensorFlow.
+REST needs NumPy alone; gRPC needs `pip install -e '.[export]'`, which brings TensorFlow.
 """
 
 import abc
@@ -164,8 +164,12 @@ class GrpcClient(Client):
 
     def __init__(self, address, *args, **kwargs):
         super().__init__(address, *args, **kwargs)
-        import grpc
-        from tensorflow_serving.apis import prediction_service_pb2_grpc
+        try:
+            import grpc
+            from tensorflow_serving.apis import prediction_service_pb2_grpc
+        except ModuleNotFoundError as error:
+            needed = "gRPC needs pip install -e '.[export]'; http://… needs nothing more"
+            raise ModuleNotFoundError(f"{needed} ({error})") from error
 
         limits = ("grpc.max_receive_message_length", "grpc.max_send_message_length")
         self._channel = grpc.insecure_channel(

@@ -36,12 +36,12 @@ def main():
     from export import exporter, warmup
 
     def shown(requests):
-        return terminal.shown(requests, "warm-up", "requests")
+        return terminal.shown(requests, "trial", "requests")
 
     version = exporter.export_run(run, FLAGS.model_dir, shown)
     print(f"{version}: loaded and run by TF Serving's loader")
     if not warmup.is_possible():
-        print("warning: no warm-up requests: they need pip install 'seatbelt-tf[export]'")
+        print("warning: no warm-up requests: they need pip install -e '.[export]'")
     terminal.suggest(_docker(pathlib.Path(FLAGS.model_dir).absolute()))
 
 

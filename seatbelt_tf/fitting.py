@@ -36,7 +36,8 @@ class Fitting(keras.Model):
             **kwargs: as Keras has them.
 
         Warns:
-            UserWarning: the total correlation is penalised but the batch is too small for it.
+            UserWarning: the total correlation is penalised but the batch is too small for it, or
+                the images seem to be in [0, 1].
 
         Raises:
             ValueError: before the first step: wrong shape or type, no images, fewer images than
@@ -65,9 +66,9 @@ class Fitting(keras.Model):
             raise checks.invalid("accumulate", f"a divisor of all batches ({sizes} images)", parts)
         if not self.is_adapted():
             raise checks.invalid("model", "adapt(images) called before fit", "not adapted")
-        message = self.small_batch_warning(images_a_step)
-        if message:
-            warnings.warn(message, stacklevel=2)
+        for message in (self.small_batch_warning(images_a_step), pixels.range_warning(x)):
+            if message:
+                warnings.warn(message, stacklevel=2)
         if isinstance(x, tf.data.Dataset):
             # Keras shuffles arrays only, and warns when its own default says otherwise.
             kwargs.setdefault("shuffle", False)

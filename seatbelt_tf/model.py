@@ -1,5 +1,6 @@
 """The Seatbelt-VAE family as one Keras model."""
 
+import inspect
 from typing import NamedTuple
 
 import keras
@@ -22,6 +23,7 @@ from seatbelt_tf.fitting import Fitting
 # (stddev 1) drown it in noise and the model starts on a long plateau (docs/decisions.md).
 INITIAL_POSTERIOR_STDDEV = 0.1
 INITIAL_PRIOR_STDDEV = 1.0
+_KERAS_ARGUMENTS = ("name", "dtype", "trainable")
 
 
 class Inference(NamedTuple):
@@ -108,6 +110,9 @@ class SeatbeltVAE(Fitting):
         seed=0,
         **kwargs,
     ):
+        for name in kwargs:
+            known = inspect.signature(SeatbeltVAE).parameters.keys() - {"kwargs"}
+            checks.one_of("argument", name, [*known, *_KERAS_ARGUMENTS])
         # Networks cast what they are given themselves: densities see the images in float32.
         super().__init__(autocast=False, **kwargs)
         # Keras would choose XLA on an accelerator, which drops the checks of the training step.

@@ -149,6 +149,21 @@ def check_data(data, batch_size, image_shape, name):
     return batch_size or min(_KERAS_BATCH_SIZE, len(images))
 
 
+def range_warning(data):
+    """Why images may have another range than [-1, 1], or None.
+
+    Args:
+        data: what `check_data` has let pass: (N, H, W, C) images, or a dataset of which the first
+            batch is looked at.
+    """
+    if isinstance(data, tf.data.Dataset):
+        data = next(iter(data.take(1)))
+        data = data[0] if isinstance(data, tuple) else data
+    if np.min(data) < 0 or np.min(data) == np.max(data):
+        return None
+    return "No pixel is below 0: images are expected in [-1, 1], not in [0, 1] (2 * x - 1)."
+
+
 def assert_pixels(values, *place):
     """Inside a graph: stops the step with InvalidArgumentError unless pixels are in [-1, 1].
 

@@ -133,7 +133,8 @@ def _latent_dims(name, dims):
     except (TypeError, ValueError):
         sizes = ()
     if not 1 <= len(sizes) <= len(HIDDEN_SIZES):
-        raise checks.invalid(name, f"1 to {len(HIDDEN_SIZES)} positive integers", repr(dims))
+        expected = f"a sequence of 1 to {len(HIDDEN_SIZES)} positive integers, as (48, 24)"
+        raise checks.invalid(name, expected, repr(dims))
     return sizes
 
 

@@ -58,7 +58,7 @@ NOT_RUN = {
     "pytest -q -n 2": "CI types it",
     ".venv/bin/pip install -q -e .": "CI installs the same with an extra",
     ".venv/bin/pip install -q -e .[test]": "CI types it",
-    ".venv/bin/pip install -q -e .[export]": "CI installs it as a part of .[test]",
+    "pip install -q -e .[export]": "CI installs it as a part of .[test]",
     "pip install -e .[benchmarks,ray,test]": "PyTorch is large",
     "benchmarks.ancestors": "needs a trained model of several layers",
     "benchmarks.datasets": "needs CIFAR-10",

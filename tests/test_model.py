@@ -245,6 +245,8 @@ def test_likelihood_from_bottom_ignores_the_upper_layers(untouched):
         ({"free_bits": -0.1}, "free_bits"),
         ({"likelihood_scale": 0.0}, "likelihood_scale"),
         ({"seed": -1}, "seed"),
+        ({"betta": 3.0}, "did you mean 'beta'"),
+        ({"latent_dims": 16}, "a sequence of 1 to 5 positive integers"),
     ],
 )
 def test_bad_options_are_named(options, message):
@@ -329,6 +331,15 @@ def test_batches_that_cannot_be_split_are_refused():
 def test_what_training_has_no_use_for_is_refused(options, message, untouched):
     with pytest.raises(ValueError, match=message):
         untouched.fit(_images(), **options)
+
+
+def test_images_that_seem_to_be_in_another_range_are_warned_of(monkeypatch):
+    monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: None)
+    model, images = _model(), np.abs(_images())
+    for data in (images, tf.data.Dataset.from_tensors((images, np.arange(16)))):
+        with pytest.warns(UserWarning, match=r"in \[-1, 1\], not in \[0, 1\]"):
+            model.fit(data)
+    model.fit(_images())
 
 
 def test_a_loss_beside_the_models_own_is_refused():

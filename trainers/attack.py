@@ -16,6 +16,9 @@ Examples:
   PROGRAM --run=sprites --layers=top --ancestors=sample --strict
 """
 
+# Below these a battery is for a look.
+FEWEST_PAIRS, FEWEST_WEIGHTS = 5, 12
+
 FLAGS = flags.FLAGS
 battery_flags.define(["latent_kl"])
 flags.DEFINE_string(
@@ -77,6 +80,11 @@ def main():
         drawn = ", ".join(f"{name}.png" for name in batteries.draw(attacks, records, blending))
         print(f"  {attacks.path}: records.csv, summary.json, {drawn}")
         fired |= any(diagnosis.fired for diagnosis in diagnoses)
+    if FLAGS.pairs < FEWEST_PAIRS or FLAGS.weights < FEWEST_WEIGHTS:
+        print(
+            f"{FLAGS.pairs} pairs and {FLAGS.weights} weights say little: intervals are of so many "
+            f"pairs, and most checks need {FEWEST_PAIRS} pairs or {FEWEST_WEIGHTS} weights and more"
+        )
     print("what the numbers and checks mean: docs/reading-a-report.md")
     again = common_flags.data_dir_again()
     terminal.suggest(terminal.command("trainers.evaluate", f"--run={run.path}", *again))

@@ -55,7 +55,9 @@ def chosen():
         if not any(option in settings.DEFAULTS[name] for name in names):
             users = [name for name, options in settings.DEFAULTS.items() if option in options]
             raise checks.invalid(
-                f"defence_{option}", f"--defence={' or '.join(users)} beside it", ",".join(names)
+                f"defence_{option}",
+                f"--defence={' or '.join(users)} beside it",
+                f"{given[option]}, --defence={','.join(names)}",
             )
     return settings.check(
         "defence",

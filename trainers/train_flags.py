@@ -32,8 +32,8 @@ def define():
     """Defines the flags, in the program that calls this."""
     common_flags.define_directory(
         "run",
-        "Run directory. Default: runs/NAME, from the main options; with --resume also a name in "
-        "runs/.",
+        "Run directory, as runs/NAME (NAME alone is a directory here). Default: runs/NAME, from "
+        "the main options; with --resume also a name in runs/.",
     )
     flags.DEFINE_string("dataset", "sprites", f"One of {', '.join(datasets.names())}, folder:PATH.")
     flags.DEFINE_bool("list_datasets", False, "Describe the datasets and stop.")

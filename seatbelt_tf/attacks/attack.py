@@ -9,7 +9,7 @@ from seatbelt_tf import checks, pixels
 from seatbelt_tf.attacks import scoring, weight_path
 from seatbelt_tf.attacks.box_result import Status
 from seatbelt_tf.attacks.problem import Found, Problem
-from seatbelt_tf.attacks.victim import surrogate_of
+from seatbelt_tf.attacks.victim import check_attackable, surrogate_of
 from seatbelt_tf.batches import in_batches
 
 
@@ -116,9 +116,9 @@ def attack(
 
     Raises:
         ValueError: shapes or lengths differ, images outside the bounds, negative or not finite λ,
-            unknown names, no layers, or a victim whose posteriors are finite for none of the
-            images (an attack on one for which they are not ends with `Status.NOT_FINITE`, and
-            leaves the others as they are).
+            unknown names, no layers, a victim that is none, or one whose posteriors are finite for
+            none of the images (an attack on one for which they are not ends with
+            `Status.NOT_FINITE`, and leaves the others as they are).
     """
     run = Attack(
         victim,
@@ -169,6 +169,7 @@ class Attack:
         memory=None,
         chunk_size=500,
     ):
+        check_attackable(victim)
         self._seed = checks.seed("seed", seed)
         self.problem = Problem(victim, objective, layers, ancestors, draws, seed, squared_norm)
         self._bounds = pixels.check_bounds(bounds)

@@ -15,7 +15,7 @@ from seatbelt_tf import checks, pixels
 from seatbelt_tf.attacks import objectives, scoring
 from seatbelt_tf.attacks.ball_ascent import maximize_in_ball
 from seatbelt_tf.attacks.compiled import Compiled
-from seatbelt_tf.attacks.victim import latents, surrogate_of
+from seatbelt_tf.attacks.victim import check_attackable, latents, surrogate_of
 from seatbelt_tf.batches import in_batches
 
 DAMAGES = ("reconstruction", "latent_kl")
@@ -78,6 +78,7 @@ def maximum_damage(
         ValueError: images of a wrong shape or outside the bounds, a radius that is not positive,
             unknown names, or a damage that is not finite.
     """
+    check_attackable(victim)
     checks.one_of("damage", damage, DAMAGES)
     checks.one_of("ancestors", ancestors, ("mean", "sample"))
     bounds = pixels.check_bounds(bounds)

@@ -41,6 +41,17 @@ class Attackable(Protocol):
         """Mean images of a tuple of (M, d_i): -> (M, H, W, C). For `maximum_damage` alone."""
 
 
+def check_attackable(victim):
+    """Raises ValueError for a model that attacks do not know how to ask: a Keras model, say."""
+    needed = ("image_shape", "latent_dims", "posteriors")
+    if not all(hasattr(victim, name) for name in needed):
+        raise checks.invalid(
+            "victim",
+            "a SeatbeltVAE, attacks.Victim(encoder=…, decoder=…) or another attacks.Attackable",
+            type(victim).__name__,
+        )
+
+
 def surrogate_of(victim):
     """The victim's surrogate, or None."""
     make = getattr(victim, "surrogate", None)
@@ -91,6 +102,8 @@ class Victim:
             raise checks.invalid(
                 "image_shape", "(H, W, C), which this encoder does not tell", repr(image_shape)
             )
+        if decoder is not None and likelihood_scale is None:
+            raise checks.invalid("likelihood_scale", "a number above 0, beside a decoder", None)
         if decoder is not None:
             likelihood_scale = checks.finite_number("likelihood_scale", likelihood_scale, above=0)
         self.image_shape = tuple(image_shape)

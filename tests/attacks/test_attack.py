@@ -542,6 +542,20 @@ def test_encoders_that_give_something_else_are_refused(encoder):
         attacks.Victim(encoder=encoder)
 
 
+def test_a_model_that_does_not_say_what_it_gives_is_refused_with_what_to_wrap_it_in():
+    images, targets = _pairs(2)
+    for call in (
+        lambda: attacks.attack(_keras_encoder(), images, targets, np.ones(2)),
+        lambda: attacks.maximum_damage(_keras_encoder(), images, 0.1),
+    ):
+        with pytest.raises(
+            ValueError, match=r"attacks.Victim.encoder=.* Received: victim=Functional"
+        ):
+            call()
+    with pytest.raises(ValueError, match="a number above 0, beside a decoder"):
+        attacks.Victim(encoder=_keras_encoder(), decoder=lambda z: z)
+
+
 def test_models_and_adapters_have_all_that_an_attack_asks_for():
     asked = set(vars(attacks.Attackable)) | set(attacks.Attackable.__annotations__)
     asked = {name for name in asked if not name.startswith("_")}

@@ -39,7 +39,10 @@ def _rows(directory):
 
 def _link(record):
     name = f"{record['experiment']}-{record['dataset']}"
-    return f"[`--experiment={record['experiment']}`]({name}), {record['dataset']}"
+    command = f"--experiment={record['experiment']}"
+    if record["dataset"] != experiments.EXPERIMENTS[record["experiment"]].here[0]:
+        command += f" --dataset={record['dataset']}"
+    return f"[`{command}`]({name}), {record['dataset']}"
 
 
 def _unfinished(record):

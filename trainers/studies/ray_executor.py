@@ -27,7 +27,7 @@ def check(address):
     """
     if importlib.util.find_spec("ray") is None:
         raise checks.invalid(
-            "executor", "local, or Ray to be installed: pip install seatbelt-tf[ray]", "'ray'"
+            "executor", "local, or Ray to be installed: pip install -e '.[ray]'", "'ray'"
         )
     if address == "auto":
         return
