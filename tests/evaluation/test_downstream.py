@@ -94,23 +94,48 @@ def test_accuracy_end_to_end_falls_with_the_radius(unharmed):
     assert 1.0 not in unharmed.accuracies()[task]
 
 
-def test_attacks_end_to_end_begin_with_what_they_find_on_the_surrogate():
-    class Masked(Copy):
-        """What it says is rounded, so that it has no gradient."""
+def test_attacks_end_to_end_begin_with_what_they_find_behind_a_stand_in():
+    rng = np.random.default_rng(5)
+    weights = rng.normal(size=(64, 3)).astype(np.float32)
+    images = rng.uniform(-0.3, 0.3, (20, 8, 8, 1)).astype(np.float32)
 
-        def __call__(self, images):
-            return tf.round(8 * images) / 8
+    def smooth(images):
+        return tf.reshape(images, [-1, 64]) @ weights
 
-        def embed(self, images):
-            return tf.reshape(self(images), [-1, 64])
+    def masked(images):
+        """Rounded, so that it has no gradient."""
+        return smooth(tf.round(8 * images) / 8)
 
-    options = {"attack": stay, "attacked": 40, "steps": 150, "radii": (8.0,)}
-    alone = downstream.evaluate(Masked(), TRAIN, TEST, **options)
-    known = Masked()
-    known.surrogate = Copy
-    found = downstream.evaluate(known, TRAIN, TEST, **options)
-    for task in downstream.TASKS:
-        assert found.accuracies()[task][8.0][0] < 0.2 < alone.accuracies()[task][8.0][0]
+    problem = images, np.argmax(masked(images), axis=1), (0.7,)
+    alone, found = (downstream._withstood(masked, begun, *problem) for begun in (None, smooth))
+    assert np.mean(found) < 0.1
+    assert np.mean(alone) > 0.5
+
+
+@pytest.mark.parametrize("radii", [(), (1.0,)])
+def test_the_stand_in_is_the_surrogate_in_the_models_place(radii, monkeypatch):
+    def train(*_, **__):
+        return lambda values: tf.reshape(values, [len(values), -1])[:, :3]
+
+    seen = []
+
+    def withstood(through, around, images, *_):
+        seen.append((through(images), None if around is None else around(images)))
+        return np.zeros((len(radii), len(images)), bool)
+
+    monkeypatch.setattr(downstream.classifiers, "train", train)
+    monkeypatch.setattr(downstream, "_withstood", withstood)
+    model, opposite = Copy(), Copy()
+    opposite.embed = lambda images: -model.embed(images)
+    model.surrogate = lambda: opposite
+    downstream.evaluate(model, TRAIN, TEST, attacked=4, attack=stay, radii=radii)
+    assert len(seen) == 3
+    for task, (through, around) in zip(downstream.TASKS, seen, strict=True):
+        if radii:
+            sign = -1 if task == "mlp_latents" else 1
+            np.testing.assert_array_equal(around, sign * through)
+        else:
+            assert around is None
 
 
 def test_the_seed_decides_everything():
