@@ -110,9 +110,9 @@ class SeatbeltVAE(Fitting):
         seed=0,
         **kwargs,
     ):
+        *own, _ = inspect.signature(SeatbeltVAE).parameters
         for name in kwargs:
-            known = inspect.signature(SeatbeltVAE).parameters.keys() - {"kwargs"}
-            checks.one_of("argument", name, [*known, *_KERAS_ARGUMENTS])
+            checks.one_of("argument", name, [*own, *_KERAS_ARGUMENTS])
         # Networks cast what they are given themselves: densities see the images in float32.
         super().__init__(autocast=False, **kwargs)
         # Keras would choose XLA on an accelerator, which drops the checks of the training step.
