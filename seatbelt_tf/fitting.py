@@ -52,7 +52,7 @@ class Fitting(keras.Model):
         for weights in ("sample_weight", "class_weight"):
             if given.get(weights) is not None:
                 raise checks.invalid(weights, "None: images are weighed equally", "weights")
-        images_a_step = pixels.check_data(x, batch_size, self.image_shape, "x")
+        images_a_step, range_warning = pixels.check_data(x, batch_size, self.image_shape, "x")
         last, validation = 0, given.get("validation_data")
         if not isinstance(x, tf.data.Dataset):
             share = given.get("validation_split") or 0.0
@@ -66,7 +66,7 @@ class Fitting(keras.Model):
             raise checks.invalid("accumulate", f"a divisor of all batches ({sizes} images)", parts)
         if not self.is_adapted():
             raise checks.invalid("model", "adapt(images) called before fit", "not adapted")
-        for message in (self.small_batch_warning(images_a_step), pixels.range_warning(x)):
+        for message in (self.small_batch_warning(images_a_step), range_warning):
             if message:
                 warnings.warn(message, stacklevel=2)
         if isinstance(x, tf.data.Dataset):

@@ -121,7 +121,7 @@ def check_data(data, batch_size, image_shape, name):
         name: what to call the data in a message.
 
     Returns:
-        Images in a batch.
+        (images in a batch, why they may have another range than [-1, 1] or None).
 
     Raises:
         ValueError: see `check_images`; nothing in a dataset, or fewer images than a batch.
@@ -136,7 +136,8 @@ def check_data(data, batch_size, image_shape, name):
         if first is None:
             raise checks.invalid(name, "at least one batch of images", "an empty dataset")
         first = first[0] if isinstance(first, tuple) else first
-        return len(check_images(first, image_shape, name))
+        images = check_images(first, image_shape, name)
+        return len(images), _range_warning(images)
     if not isinstance(data, (np.ndarray, tf.Tensor)):
         raise checks.invalid(name, "an array of images or a tf.data.Dataset", type(data).__name__)
     images = check_images(data, image_shape, name)
@@ -146,20 +147,13 @@ def check_data(data, batch_size, image_shape, name):
         raise checks.invalid(
             name, f"at least as many images as batch_size={batch_size}", f"{len(images)}"
         )
-    return batch_size or min(_KERAS_BATCH_SIZE, len(images))
+    return batch_size or min(_KERAS_BATCH_SIZE, len(images)), _range_warning(images)
 
 
-def range_warning(data):
-    """Why images may have another range than [-1, 1], or None.
-
-    Args:
-        data: what `check_data` has let pass: (N, H, W, C) images, or a dataset of which the first
-            batch is looked at.
-    """
-    if isinstance(data, tf.data.Dataset):
-        data = next(iter(data.take(1)))
-        data = data[0] if isinstance(data, tuple) else data
-    if np.min(data) < 0 or np.min(data) == np.max(data):
+def _range_warning(images):
+    """Why images that were looked at may have another range than [-1, 1], or None."""
+    lowest = np.min(images)
+    if lowest < 0 or lowest == np.max(images):
         return None
     return "No pixel is below 0: images are expected in [-1, 1], not in [0, 1] (2 * x - 1)."
 
