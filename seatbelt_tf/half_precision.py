@@ -6,8 +6,10 @@ import pathlib
 
 import tensorflow as tf
 
-# TensorFlow's oneDNN kernels want one of the first two, those for ARM the third.
-_FLAGS = {"avx512f", "avx_ne_convert", "bf16"}
+# oneDNN's kernels for bfloat16 want one of the first two, those for ARM the third.
+_BFLOAT16 = {"avx512f", "avx_ne_convert", "bf16"}
+# Without TF_ENABLE_ONEDNN_OPTS TensorFlow uses oneDNN where there is one of these.
+_ONEDNN = {"avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16", "bf16"}
 
 
 @functools.cache
@@ -15,9 +17,18 @@ def has_bfloat16():
     """Whether TensorFlow has fast kernels for bfloat16 here: accelerators', or oneDNN's."""
     if any(device.device_type != "CPU" for device in tf.config.get_visible_devices()):
         return True
-    if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0":
-        return False
-    return not _FLAGS.isdisjoint(pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    features = _processor_features()
+    chosen = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "").lower()
+    has_onednn = chosen in ("1", "true") or not (chosen or _ONEDNN.isdisjoint(features))
+    return has_onednn and not _BFLOAT16.isdisjoint(features)
+
+
+def _processor_features():
+    """Words of Linux's description of the processor; none on other systems."""
+    try:
+        return set(pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    except OSError:
+        return set()
 
 
 def convolved(function, *tensors):

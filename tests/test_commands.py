@@ -42,6 +42,7 @@ SLOW = {
     "benchmarks.total_correlation --json=results/total_correlation.json": "--rows 16 --units 2",
     "benchmarks.precision --json=results/precision.json": "--seeds 0 1 --steps=2",
     "benchmarks.half_precision --json=results/half_precision.json": "--batch_size=4 --turns=1",
+    "benchmarks.onednn --json=results/onednn.json": "--batch_size=4 --turns=1",
     "benchmarks.defences --json=results/defences_cost.json": "--batch_size=2 --turns=1",
     "benchmarks.gpu_step --directory=exported": "--batch_size=4 --layers=1 --size=32",
     "benchmarks.attack --runs runs/recipes/L4_beta6_fast runs/recipes/L1_d64_beta1_fast": (

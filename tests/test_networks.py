@@ -56,6 +56,30 @@ CONVOLUTIONS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("features", "chosen", "expected"),
+    [
+        ("avx2", None, False),
+        ("avx2", "1", False),
+        ("avx2 avx512f", None, False),
+        ("avx2 avx512f", "1", True),
+        ("avx2 avx512f avx512_vnni", None, True),
+        ("avx2 avx512f avx512_vnni", "0", False),
+        ("asimd bf16", None, True),
+    ],
+)
+def test_kernels_for_bfloat16_are_those_of_onednn(features, chosen, expected, monkeypatch):
+    monkeypatch.setattr(half_precision, "_processor_features", lambda: set(features.split()))
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", chosen)
+    half_precision.has_bfloat16.cache_clear()
+    try:
+        assert half_precision.has_bfloat16() == expected
+    finally:
+        half_precision.has_bfloat16.cache_clear()
+
+
 @pytest.mark.parametrize("kind", CONVOLUTIONS)
 def test_bfloat16_without_kernels_for_it_is_float32_rounded(kind, monkeypatch):
     monkeypatch.setattr(half_precision, "has_bfloat16", lambda: False)

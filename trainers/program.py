@@ -97,14 +97,17 @@ def told(command):
 def import_tensorflow(deterministic=False, exact=False):
     """Imports TensorFlow without the lines that its C++ part prints while it loads and later.
 
-    SEATBELT_VERBOSE=1, or TF_CPP_MIN_LOG_LEVEL at 0 or 1, shows them.
+    SEATBELT_VERBOSE=1, or TF_CPP_MIN_LOG_LEVEL at 0 or 1, shows them. TensorFlow uses oneDNN on
+    all processors then, not on those with AVX-512 VNNI or newer alone: half the time on others
+    (results/onednn.md). TF_ENABLE_ONEDNN_OPTS=0 stays what it is.
 
     Args:
         deterministic: whether operations must give the same bits every time (op determinism).
         exact: whether products of float32 are float32's also on GPUs, which otherwise round them
             to TensorFloat-32: what is attacked, measured and proven is the model in float32.
     """
-    with contextlib.nullcontext() if _is_verbose() else _standard_error_hidden():
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    with _quiet():
         import tensorflow as tf
 
         if deterministic:
@@ -112,6 +115,25 @@ def import_tensorflow(deterministic=False, exact=False):
         if exact:
             tf.config.experimental.enable_tensor_float_32_execution(False)
         tf.config.list_physical_devices()
+
+
+def has_bfloat16():
+    """`half_precision.has_bfloat16`, without TensorFlow's own line where there are no kernels."""
+    import tensorflow as tf
+
+    from seatbelt_tf import half_precision
+
+    if half_precision.has_bfloat16():
+        return True
+    with _quiet():
+        # The first operation tells of it, no other does.
+        one = tf.ones([1, 1], tf.bfloat16)
+        tf.matmul(one, one)
+    return False
+
+
+def _quiet():
+    return contextlib.nullcontext() if _is_verbose() else _standard_error_hidden()
 
 
 def _is_verbose():

@@ -103,6 +103,8 @@ def _run(run, config, cluster):
         FLAGS.strategy, options["batch_size"], FLAGS.accumulate, options["xla"]
     )
     distribution.check_agreement(strategy, config, cluster)
+    if options["mixed_precision"] and not program.has_bfloat16() and is_chief:
+        print("warning: no bfloat16 on this processor: --mixed_precision takes longer than float32")
     # After all that may refuse the command line: with --overwrite it removes a run.
     if is_chief:
         _prepare(run, config, 1 if cluster is None else len(cluster.workers))

@@ -179,16 +179,18 @@ def test_the_programs_lead_from_one_to_the_next(trained):
 )
 def test_tensorflow_is_quiet_unless_asked(variables, is_quiet):
     code = (
-        "from trainers import program; program.import_tensorflow(); "
-        "import tensorflow as tf; tf.zeros(1) + 1"
+        "from trainers import program; program.import_tensorflow(); program.has_bfloat16(); "
+        "import tensorflow as tf; one = tf.ones([1, 1], tf.bfloat16); tf.matmul(one, one); "
+        "import os; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
     )
-    names = ("SEATBELT_VERBOSE", "TF_CPP_MIN_LOG_LEVEL")
+    names = ("SEATBELT_VERBOSE", "TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS")
     environment = {name: value for name, value in os.environ.items() if name not in names}
     environment |= {"PYTHONPATH": str(ROOT), **variables}
     result = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, check=True
     )
     assert (result.stderr == b"") == is_quiet
+    assert result.stdout == b"1\n"
 
 
 @pytest.mark.parametrize(
