@@ -24,11 +24,12 @@ OUTCOMES = ("loss", "divergence", "fresh_divergence", "target_loss", "closed_sha
 # Of a part; one of a version that kept less is solved again.
 _FIELDS = ("pair", "weight", "target_distance", *AttackResult._fields, *scoring.Score._fields)
 _CHECKED_FIELDS = ("rows", "continued_loss", "first_order_loss")
+# Raised with every change after which the same arguments lead to other results: what was found
+# before is not taken for what would be found now.
+METHOD = 1
 # Attacks solved and stored together: fewer at once take longer, more are seldom reported and saved.
 # All λ of a pair belong together, since they start each other.
 ATTACKS_AT_ONCE = 200
-# In batteries of versions that did not write it down.
-_UNNAMED_ATTACKS_AT_ONCE = 50
 # Of so many attacks one is gone on with and tried by a first-order method, too, as a check.
 CHECKED_EVERY = 10
 CHECKED_FILE = "checked_again.npz"
@@ -60,6 +61,7 @@ class Battery:
         self.victim, self.images, self.targets = victim, images, targets
         self.weights, self.options = np.asarray(weights, np.float64), options
         self.settings = {
+            "method": METHOD,
             "origin": origin,
             "pairs": len(images),
             "weights": self.weights.tolist(),
@@ -76,15 +78,14 @@ class Battery:
         self.scorer = scoring.Scorer(victim, options["seed"] + 2)
 
     def _pairs_at_once(self):
-        """Pairs to a part: those that the battery was begun with, by whatever version."""
+        """Pairs to a part: those that the battery was begun with."""
         settings = self.path / "battery.json"
         if not settings.exists():
             return max(1, ATTACKS_AT_ONCE // len(self.weights))
         stored = runs.read_json(settings)
         if not isinstance(stored, dict):
             raise checks.invalid(f"{settings}", "a JSON object", type(stored).__name__)
-        unnamed = max(1, _UNNAMED_ATTACKS_AT_ONCE // len(self.weights))
-        found = stored.get("pairs_at_once", unnamed)
+        found = stored.get("pairs_at_once")
         return checks.positive_integer(f"pairs_at_once of {settings}", found)
 
     def parts(self):

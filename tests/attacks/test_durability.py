@@ -130,13 +130,18 @@ def test_a_battery_goes_on_in_the_parts_that_it_was_begun_in(pairs, tmp_path, mo
         _battery(tmp_path, *pairs)
 
 
-def test_a_battery_that_does_not_say_its_parts_is_an_earlier_versions(tmp_path):
-    made = _battery(tmp_path, *_pairs(2))
-    settings = made.path / "battery.json"
-    storage.write_json(settings, made.settings)
-    # Three weights: 50 attacks at once were 16 pairs.
-    assert _battery(tmp_path, *_pairs(2)).pairs_at_once == 16
-    for text, message in (("[]", "a JSON object"), ("{", "Expecting property name")):
+def test_a_battery_of_another_method_is_another(tmp_path, monkeypatch):
+    before = _battery(tmp_path, *_pairs(2)).path
+    assert _battery(tmp_path, *_pairs(2)).path == before
+    monkeypatch.setattr(battery, "METHOD", battery.METHOD + 1)
+    assert _battery(tmp_path, *_pairs(2)).path != before
+
+
+def test_settings_of_a_battery_that_are_none_are_refused(tmp_path):
+    settings = _battery(tmp_path, *_pairs(2)).path / "battery.json"
+    refused = {"[]": "a JSON object", "{": "Expecting property name", "{}": "a positive integer"}
+    settings.parent.mkdir(parents=True)
+    for text, message in refused.items():
         settings.write_text(text)
         with pytest.raises(ValueError, match=rf"{re.escape(str(settings))}.*{message}"):
             _battery(tmp_path, *_pairs(2))
