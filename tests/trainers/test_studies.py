@@ -28,7 +28,7 @@ from trainers.studies import (
     tables,
 )
 from trainers.studies import defences as trial
-from trainers.studies.reports import claims, common, defences, others, sweeps
+from trainers.studies.reports import claims, common, defence_figures, others, settings, sweeps
 from trainers.studies.zoo import Zoo
 
 ZOO = Zoo(scales.SCALES["cpu"], "sprites", None)
@@ -486,7 +486,7 @@ def test_nothing_is_chosen_before_all_settings_are_tuned():
 
 
 def test_titles_tell_all_settings_apart():
-    titles = [defences.title(setting) for setting in trial.SETTINGS]
+    titles = [settings.title(setting) for setting in trial.SETTINGS]
     assert len(set(titles)) == len(titles)
     assert {"PCA, 4 times the units", "adversarial, towards a target, radius 4"} <= set(titles)
     assert all(setting in trial.SETTINGS for _, *both in trial.ADDED for setting in both)
@@ -495,7 +495,7 @@ def test_titles_tell_all_settings_apart():
 
 def test_the_front_is_what_nothing_is_better_than():
     points = {"a": (1.0, 0.5), "b": (1.1, 0.6), "c": (1.2, 0.1), "d": (1.2, 0.2), "e": (0.9, 0.9)}
-    assert defences.front(points) == ["e", "a", "c"]
+    assert defence_figures.front(points) == ["e", "a", "c"]
 
 
 def test_the_best_of_the_map_is_the_least_area_at_the_vaes_quality(tmp_path):

@@ -14,6 +14,7 @@ from trainers import splits
 from trainers.studies import cells, measures, scales, study
 from trainers.studies import defences as trial
 from trainers.studies.measures import proofs
+from trainers.studies.reports import common, settings
 from trainers.studies.reports import defences as report
 from trainers.studies.zoo import Zoo
 
@@ -178,7 +179,7 @@ def test_goals_are_judged_by_the_interval_of_the_share(tmp_path):
         return [(row["chosen"], row["verdict"]) for row in rows]
 
     plain, tc = [0.2, 0.4], [0.3, 0.3]
-    robust = report.title(LIPSCHITZ)
+    robust = settings.title(LIPSCHITZ)
     assert verdicts(plain, tc, [0.02, 0.04]) == [(robust, "reached")] * 2
     assert verdicts(plain, tc, [0.04, 0.08]) == [(robust, "reached"), (robust, "not reached")]
     # A tenth to four tenths: a quarter lies between.
@@ -212,7 +213,7 @@ def test_what_is_proven_and_what_breaks_it_is_reported_by_tolerance(tmp_path):
 
 
 def test_tables_are_what_the_published_measurements_say(tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "_figures", lambda *_: {})
+    monkeypatch.setattr(report.defence_figures, "drawn", lambda *_: {})
     monkeypatch.setattr(tensors, "load_whole", functools.cache(tensors.load_whole))
     results = ROOT / "results"
     folders = sorted(results.glob("reproduction/cpu/defences-*"))
@@ -278,7 +279,7 @@ def test_a_chain_is_held_against_the_same_model_without_it(tmp_path):
     row = report._row(ZOO, findings, chain)
     assert row[report.SHARE].startswith("0.400 [")
     assert row["less than the plain VAE's"].startswith("0.300 [")
-    assert row[report.ERROR].startswith("0.5238 [")
+    assert row[common.ERROR].startswith("0.5238 [")
 
 
 def test_what_all_models_on_trial_share_is_no_other_experiments():

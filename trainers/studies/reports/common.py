@@ -10,6 +10,7 @@ from trainers import batteries
 from trainers.studies.study import interval
 from trainers.studies.tables import number
 
+ERROR = "squared error / plain VAE's"
 # Δ is in nats, or a distance for W2.
 AREA, LOSS = "area above blending", "Δ averaged over λ"
 TARGET = "−log p(target | z*) (nats)"

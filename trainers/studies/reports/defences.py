@@ -2,22 +2,15 @@
 
 import numpy as np
 
-from seatbelt_tf import figures
 from seatbelt_tf.evaluation import intervals
 from seatbelt_tf.evaluation.downstream import TASKS
-from seatbelt_tf.figures import charts
 from trainers.studies import defences as trial
-from trainers.studies.reports import common
+from trainers.studies.reports import common, defence_figures, settings
 from trainers.studies.study import Report, in_words
 from trainers.studies.tables import number, words
 from trainers.studies.zoo import OBJECTIVES
 
-ERROR = "squared error / plain VAE's"
 SHARE = "share of the plain VAE's area"
-# One point of a curve in so many is drawn.
-DRAWN = 20
-# So many defences have the curve of their setting of least area drawn.
-CURVES = 4
 WITHOUT_CHAIN = {
     "area_transferred": "transferred from the model without its chain",
     "area_without_chain": "of the model without its chain",
@@ -30,7 +23,7 @@ def report(zoo, findings):
     """Tables of the tuning, the trial and the certificates; quality against robustness."""
     chosen = trial.chosen(zoo, findings)
     tables = {"tuning": _tuning(zoo, findings, chosen)}
-    finished = [s for s in chosen if _of(zoo, findings, s, zoo.strongest(s))]
+    finished = [s for s in chosen if settings.finished(zoo, findings, s, zoo.strongest(s))]
     # All are held against the plain VAE.
     if trial.NONE not in finished:
         return Report(tables, {}, ours="tuned on validation pairs, not judged yet")
@@ -46,7 +39,7 @@ def report(zoo, findings):
         "projection": [row for s in finished for row in _projection(zoo, findings, s)],
         "downstream": [row for s in finished for row in _downstream(zoo, findings, s)],
     }
-    return Report(tables, _figures(zoo, findings, finished), ours=_summary(goals))
+    return Report(tables, defence_figures.drawn(zoo, findings, finished), ours=_summary(goals))
 
 
 def _summary(goals):
@@ -61,33 +54,6 @@ def _summary(goals):
     return f"{SHARE}: {shares}" if shares else ""
 
 
-def title(setting):
-    """A setting in words."""
-    options = [setting.variant] if setting.variant else []
-    for name, value in setting.flags:
-        words = name.removeprefix("defence_").replace("_", " ")
-        if not isinstance(value, str):
-            options.append(f"{value:g}" if words == setting.defence else f"{words} {value:g}")
-    options += [f"{setting.units} times the units"] if setting.units > 1 else []
-    options += [f"{setting.longer} times the steps"] if setting.longer > 1 else []
-    return ", ".join([setting.defence, *options])
-
-
-def _models(zoo, setting):
-    """The setting's models, one a seed."""
-    return [zoo.defended(setting, seed) for seed in zoo.scale.seeds]
-
-
-def _of(zoo, findings, setting, measure):
-    """What was found of a setting by seed, of the finished ones."""
-    return findings.finished(_models(zoo, setting), measure)
-
-
-def _values(zoo, findings, setting, measure, name):
-    """(S, P) values of a measure; None without any."""
-    return findings.over_seeds(_models(zoo, setting), measure, name)
-
-
 def _tuning(zoo, findings, chosen):
     rows, plain = [], trial.tuned(zoo, findings, trial.NONE)
     for setting in zoo.scale.defences:
@@ -95,7 +61,7 @@ def _tuning(zoo, findings, chosen):
         area, error = found or (np.nan, np.nan)
         rows.append(
             {
-                "setting": title(setting),
+                "setting": settings.title(setting),
                 f"{common.AREA}, validation": number(area),
                 "squared error, validation": number(error),
                 "squared error / plain VAE's, validation": number(
@@ -112,13 +78,15 @@ def _both(zoo, findings, setting, name):
     if setting.is_random and name == "area_above_blending":
         # Without its chain it is a plain VAE, attacked with as many evaluations.
         own, plain = (
-            _values(zoo, findings, setting, zoo.strongest(setting), field)
+            settings.values(zoo, findings, setting, zoo.strongest(setting), field)
             for field in (name, "area_without_chain")
         )
         return None if own is None else (own, plain)
     found = [
         (findings.of(own, zoo.strongest(setting)), findings.of(plain, zoo.strongest(trial.NONE)))
-        for own, plain in zip(_models(zoo, setting), _models(zoo, trial.NONE), strict=True)
+        for own, plain in zip(
+            settings.models(zoo, setting), settings.models(zoo, trial.NONE), strict=True
+        )
     ]
     found = [each for each in found if each[0] is not None and each[1] is not None]
     return (
@@ -156,8 +124,8 @@ def _goals(zoo, findings):
         verdict = "reached" if upper <= goal else "not reached" if lower > goal else "undecided"
         yield {
             "limit": f"{limit:g}",
-            "chosen": title(setting),
-            ERROR: _ratio(errors, 4),
+            "chosen": settings.title(setting),
+            common.ERROR: _ratio(errors, 4),
             SHARE: words(mean, lower, upper),
             "goal": f"{goal:g}",
             "verdict": verdict,
@@ -168,28 +136,30 @@ def _row(zoo, findings, setting):
     """One row of the trial."""
 
     def values(name):
-        return _values(zoo, findings, setting, zoo.strongest(setting), name)
+        return settings.values(zoo, findings, setting, zoo.strongest(setting), name)
 
     areas, errors = values("area_above_blending"), values("squared_error")
     both = _both(zoo, findings, setting, "area_above_blending")
-    clean = _of(zoo, findings, setting, zoo.clean())
+    clean = settings.finished(zoo, findings, setting, zoo.clean())
     # Evaluation knows nothing of chains.
     quality = ("—", "—")
     if not setting.is_random:
         quality = (common.mean(clean, name) for name in ("log_likelihood", "elbo"))
     dims = zoo.defended(setting, 0).option("latent_dims")
     return {
-        "setting": title(setting),
+        "setting": settings.title(setting),
         "units": dims or f"{zoo.scale.depth} layers",
         "pairs": int(np.sum(np.all(np.isfinite(areas), axis=0))),
         common.AREA: in_words(areas),
-        "by seed": " ".join(number(_mean(row)) for row in areas),
+        "by seed": " ".join(number(settings.finite_mean(row)) for row in areas),
         "less than the plain VAE's": in_words(None if both is None else both[1] - both[0]),
         SHARE: _ratio(both),
         "squared error": number(float(errors.mean()), 4),
-        ERROR: _ratio(_both(zoo, findings, setting, "squared_error"), 4),
+        common.ERROR: _ratio(_both(zoo, findings, setting, "squared_error"), 4),
         **dict(zip(("log p(x|z)", "ELBO"), quality, strict=True)),
-        "checks that fired": common.fired(findings, _models(zoo, setting), zoo.strongest(setting)),
+        "checks that fired": common.fired(
+            findings, settings.models(zoo, setting), zoo.strongest(setting)
+        ),
     }
 
 
@@ -197,22 +167,26 @@ def _attacks_row(zoo, findings, setting):
     """What each attack did to a setting, those that have no target among them."""
     measure = zoo.strongest(setting)
     row = {
-        "setting": title(setting),
+        "setting": settings.title(setting),
         **{
             f"{common.AREA}, {objective} alone": in_words(
-                _values(zoo, findings, setting, measure, f"area_{objective}")
+                settings.values(zoo, findings, setting, measure, f"area_{objective}")
             )
             for objective in OBJECTIVES
         },
         **{
             f"{common.AREA}, {whose}": in_words(
-                _values(zoo, findings, setting, measure, field) if setting.is_random else None
+                settings.values(zoo, findings, setting, measure, field)
+                if setting.is_random
+                else None
             )
             for field, whose in WITHOUT_CHAIN.items()
         },
-        "norm for half the gap": in_words(_values(zoo, findings, setting, measure, "norm_to_half")),
+        "norm for half the gap": in_words(
+            settings.values(zoo, findings, setting, measure, "norm_to_half")
+        ),
     }
-    found = _of(zoo, findings, setting, zoo.damage(setting))
+    found = settings.finished(zoo, findings, setting, zoo.damage(setting))
     for place, radius in enumerate(dict(zoo.damage(setting).options)["radii"]):
         moved = np.stack([each["damage"][place] for each in found]) if found else None
         row[f"farthest shift within ‖d‖ = {radius:g}"] = in_words(moved)
@@ -227,29 +201,23 @@ def _added(zoo, findings, what, with_it, without):
     """What the paper's penalty or hierarchy adds to a defence."""
 
     def compared(name, measure, reduce=np.asarray):
-        results = [(_models(zoo, s), measure(s)) for s in (with_it, without)]
+        results = [(settings.models(zoo, s), measure(s)) for s in (with_it, without)]
         return in_words(findings.differences(*results, name, reduce))
 
     return {
         "added": what,
-        "with": title(with_it),
-        "without": title(without),
+        "with": settings.title(with_it),
+        "without": settings.title(without),
         f"{common.AREA} (difference)": compared("area_above_blending", zoo.strongest),
         "squared error (difference)": compared("squared_error", zoo.strongest),
         "ELBO (difference)": compared("elbo", lambda _: zoo.clean(), np.atleast_1d),
     }
 
 
-def _mean(values):
-    """Of the finite values, NaN without any."""
-    finite = values[np.isfinite(values)]
-    return float(np.mean(finite)) if finite.size else np.nan
-
-
 def _certificates(zoo, findings, setting):
     """What is proven, apart from what attacks found: a row a tolerance."""
     measure = zoo.certificates()
-    found = _of(zoo, findings, setting, measure)
+    found = settings.finished(zoo, findings, setting, measure)
     probability = dict(measure.options)["probability"]
     rows = []
     for place, tolerance in enumerate(found[0]["tolerances"] if found else ()):
@@ -259,11 +227,11 @@ def _certificates(zoo, findings, setting):
             )
             for column, radius in enumerate(found[0]["radii"])
         }
-        slopes = _values(zoo, findings, setting, zoo.strongest(setting), "slope")
+        slopes = settings.values(zoo, findings, setting, zoo.strongest(setting), "slope")
         broken = np.sum(slopes > found[0]["bound"]) + sum(each["mean_violations"] for each in found)
         rows.append(
             {
-                "setting": title(setting),
+                "setting": settings.title(setting),
                 "tolerance": number(float(tolerance)),
                 **shares,
                 "radius of every mean reconstruction": number(
@@ -285,7 +253,7 @@ def _certificates(zoo, findings, setting):
 
 def _projection(zoo, findings, setting):
     """What the decoder's network adds to principal components: one row, or none."""
-    found = _of(zoo, findings, setting, zoo.projection())
+    found = settings.finished(zoo, findings, setting, zoo.projection())
     if not found:
         return []
     alone, error, norm = (
@@ -294,7 +262,7 @@ def _projection(zoo, findings, setting):
     )
     return [
         {
-            "setting": title(setting),
+            "setting": settings.title(setting),
             "squared error, principal components alone": in_words(alone, 4),
             "squared error": in_words(error, 4),
             "difference": in_words(error - alone),
@@ -306,8 +274,8 @@ def _projection(zoo, findings, setting):
 def _downstream(zoo, findings, setting):
     """Accuracies of classifiers behind a setting, a row a classifier."""
     measure = zoo.downstream(trial.END_TO_END_RADII)
-    found = _of(zoo, findings, setting, measure)
-    plain = [(_models(zoo, s), measure) for s in (setting, trial.NONE)]
+    found = settings.finished(zoo, findings, setting, measure)
+    plain = [(settings.models(zoo, s), measure) for s in (setting, trial.NONE)]
     rows = []
     for task in TASKS if found else ():
         before, attacked, end_to_end = (
@@ -320,9 +288,11 @@ def _downstream(zoo, findings, setting):
         )
         rows.append(
             {
-                "setting": title(setting),
+                "setting": settings.title(setting),
                 "classifier": task,
-                "clean": in_words(_values(zoo, findings, setting, measure, f"clean_{task}")),
+                "clean": in_words(
+                    settings.values(zoo, findings, setting, measure, f"clean_{task}")
+                ),
                 "attacked, λ = 1": in_words(attacked),
                 "drop": in_words(attacked.astype(float) - before),
                 "‖d‖, λ = 1": number(float(np.mean([each["distortion_norm"] for each in found]))),
@@ -341,66 +311,3 @@ def _downstream(zoo, findings, setting):
             }
         )
     return rows
-
-
-def _figures(zoo, findings, settings):
-    """Quality against robustness; curves of what the paper compares and of the best defences.
-
-    Reconstructions and samples of all.
-    """
-    groups, means = {}, {}
-    plain = _values(zoo, findings, trial.NONE, zoo.strongest(trial.NONE), "squared_error")
-    for setting in settings if plain is not None else ():
-        measure = zoo.strongest(setting)
-        errors = _values(zoo, findings, setting, measure, "squared_error").mean(axis=1)
-        errors /= plain.mean()
-        areas = _values(zoo, findings, setting, measure, "area_above_blending")
-        # Without a gap between images and targets there is nothing to attack.
-        if np.any(np.isfinite(areas)):
-            groups[title(setting)] = errors, [_mean(row) for row in areas]
-            means[setting] = float(errors.mean()), _mean(areas)
-    pictures = {}
-    if groups:
-        best = front(means)
-        drawn = charts.points(
-            groups,
-            xlabel=ERROR,
-            ylabel=common.AREA,
-            line=[means[setting] for setting in best],
-        )
-        # As high as its legend.
-        pictures["front"] = charts.panels(
-            {"less is better on both axes; ringed: the front": drawn},
-            size=(8.5, max(3.6, 0.8 + 0.19 * len(groups))),
-        )
-        attacked, blended = {}, {}
-        least = {}
-        for setting in sorted(means, key=lambda setting: means[setting][1]):
-            least.setdefault(setting.flag or setting.defence, setting)
-        for setting in means:
-            if setting in (trial.NONE, trial.TC_HIERARCHY, *list(least.values())[:CURVES]):
-                found = _of(zoo, findings, setting, zoo.strongest(setting))
-                norms = found[0]["curve_norms"][::DRAWN]
-                for name, curves in (("attack", attacked), ("blending", blended)):
-                    values = [each[f"{name}_curves"][:, ::DRAWN] for each in found]
-                    curves[title(setting)] = np.nanmean(values, axis=(0, 1))
-        pictures["distortion_curves"] = figures.distortion_curves(norms, attacked, blending=blended)
-    for name in ("reconstructions", "samples"):
-        measure = zoo.clean() if name == "reconstructions" else zoo.samples()
-        found = {title(setting): _of(zoo, findings, setting, measure) for setting in settings}
-        shown = {label: each[0][name] for label, each in found.items() if each}
-        if name == "reconstructions" and shown:
-            shown = {"images": next(filter(None, found.values()))[0]["images"], **shown}
-        if shown:
-            rows = np.stack(list(shown.values()))
-            pictures[name] = figures.traversals(rows, labels=list(shown), title=name)
-    return pictures
-
-
-def front(points):
-    """Of a dict of name to (x, y) the names that no other is below in both, by x."""
-    best = []
-    for name in sorted(points, key=points.get):
-        if not best or points[name][1] < points[best[-1]][1]:
-            best.append(name)
-    return best
