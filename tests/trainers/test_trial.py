@@ -16,7 +16,7 @@ from trainers.studies import defences as trial
 from trainers.studies.measures import proofs
 from trainers.studies.reports import common, settings
 from trainers.studies.reports import defences as report
-from trainers.studies.zoo import Zoo
+from trainers.studies.zoo import DAMAGE_RADII, Zoo
 
 ZOO = Zoo(scales.SCALES["smoke"], "sprites", None)
 SEEDS = ZOO.scale.seeds
@@ -153,6 +153,11 @@ def _findings(tmp_path, areas, errors):
             findings._found[ZOO.defended(setting, seed)] = {
                 ZOO.tuning(setting): strongest,
                 ZOO.strongest(setting): strongest,
+                ZOO.damage(setting): {
+                    "radii": np.array(DAMAGE_RADII),
+                    "damage": np.outer(DAMAGE_RADII, [1.2, 1.6]),
+                    "typical": 4.0,
+                },
                 ZOO.certificates(): {
                     "tolerances": np.array([2.0, 4.0]),
                     "radii": np.array([0.1, 1.0]),
@@ -201,15 +206,56 @@ def test_what_is_proven_and_what_breaks_it_is_reported_by_tolerance(tmp_path):
     first, second = rows[:2]
     at_one = "share certified at ‖d‖ = 1 (samples, probability 0.9)"
     assert (first[at_one], second[at_one]) == ("0 [0, 0.842]", "0.500 [0, 1.00]")
-    # One of each seed's attacks, and both pairs' of the batteries.
-    assert first["pairs and attacks that broke it"] == 3 * len(SEEDS)
-    assert first["images whose samples broke theirs"] == f"{2 * len(SEEDS)} of {3 * len(SEEDS)}"
+    # One of each seed's attacks, both pairs' of the batteries, one image's without a target.
+    broken = 1 + 2 + len(DAMAGE_RADII)
+    assert first["pairs and attacks that broke it"] == broken * len(SEEDS)
+    assert first["steepest attack found"] == "1.600"
+    broken = first["images whose samples broke theirs, all tolerances"]
+    assert broken == f"{2 * len(SEEDS)} of {3 * len(SEEDS)}"
     network = tables["projection"][0]
     assert network["squared error, principal components alone"].startswith("5.000 [")
     assert network["difference"].startswith("-1.50 [-2.00, -1.00")
     (added,) = tables["added"]
     assert (added["with"], added["without"]) == ("TC", "none")
     assert added["area above blending (difference)"] == "0 [0, 0]"
+
+
+def test_an_attack_that_alone_is_weaker_than_blending_is_told(tmp_path):
+    findings = _findings(tmp_path, [[0.3, 0.3]] * 3, [100.0] * 3)
+    assert report._row(ZOO, findings, trial.NONE)["checks that fired"] == "none"
+    (last,) = findings.finished([ZOO.defended(trial.NONE, SEEDS[-1])], ZOO.strongest(trial.NONE))
+    last["area_output"] = np.array([0.3, -0.01])
+    assert report._row(ZOO, findings, trial.NONE)["checks that fired"] == "weaker_than_blending"
+
+
+def test_a_classifier_that_was_better_before_does_not_count_as_robust(tmp_path):
+    measure = ZOO.downstream(trial.END_TO_END_RADII)
+    radii = len(trial.END_TO_END_RADII)
+    findings = _findings(tmp_path, [[0.3, 0.3]] * 3, [100.0] * 3)
+    # Right on two and on four of the four attacked images; an attack takes two from either.
+    for setting, right in ((trial.NONE, [1, 1, 0, 0]), (trial.TC, [1, 1, 1, 1])):
+        for seed in SEEDS:
+            found = {"rows": np.array([0, 2, 4, 6]), "distortion_norm": np.ones(4)}
+            for task in report.TASKS:
+                clean = np.zeros(8, bool)
+                clean[found["rows"]] = right
+                found[f"clean_{task}"] = clean
+                found[f"attacked_{task}"] = np.zeros(4, bool)
+                attacked = np.array(right, bool) & np.array([0, 0, 1, 1], bool)
+                found[f"end_to_end_{task}"] = np.tile(attacked, (radii, 1))
+            findings._found[ZOO.defended(setting, seed)][measure] = found
+    tables = report.report(ZOO, findings).tables
+    row = next(row for row in tables["end_to_end"] if row["setting"] == "TC")
+    assert [row[name].split()[0] for name in ("clean", "attacked", "lost")] == [
+        "1.00",
+        "0.500",
+        "0.500",
+    ]
+    assert row["attacked, more than the plain VAE's"].startswith("0.500 [")
+    assert row["lost, less than the plain VAE's"].startswith("0 [")
+    row = next(row for row in tables["downstream"] if row["setting"] == "TC")
+    assert row["clean"].split()[0] == "0.500"
+    assert row["clean, the attacked images"].split()[0] == "1.00"
 
 
 def test_tables_are_what_the_published_measurements_say(tmp_path, monkeypatch):
