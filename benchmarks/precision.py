@@ -84,12 +84,12 @@ def table(figures):
         "|---|---|---|---|",
     ]
     for name, found in rows.items():
-        cells = [words(*_interval(column), 4) for column in found.T]
+        cells = [words(*interval(column), 4) for column in found.T]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _interval(values):
+def interval(values):
     """(mean, lower, upper) of a few values."""
     mean, error = np.mean(values), stats.sem(values)
     return (mean, *stats.t.interval(0.95, len(values) - 1, mean, error))
