@@ -31,7 +31,7 @@ def main():
     parser = command_line.parser("free_bits", __doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2), help="(0 1 2)")
     parser.add_argument(
-        "--steps", type=command_line.positive, default=1000, help="of a training (1000)"
+        "--steps", type=command_line.positive, default=1600, help="of a training (1600)"
     )
     parser.add_argument("--json", metavar="PATH", help="also write the figures there, and a table")
     arguments = parser.parse_args()
@@ -57,7 +57,7 @@ def train(amount, seed, steps):
     run = runs.Run(pathlib.Path(f"runs/free_bits/{amount:g}_seed{seed}_{steps}"))
     found = scores(
         run,
-        *("--preset=fast", "--image_size=32", "--batch_size=160", f"--layers={LAYERS}"),
+        *("--preset=fast", "--image_size=32", "--batch_size=64", f"--layers={LAYERS}"),
         *(f"--free_bits={amount:g}", f"--seed={seed}", f"--steps={steps}"),
     )
     return {name: found[name] for name in MEASURES}
@@ -85,7 +85,7 @@ def table(figures):
     return (
         f"Written by `python -m benchmarks.free_bits` on {figures['machine']}, "
         f"{figures['processor']}: sprites of 32×32 pixels, L = {LAYERS}, β = 6, fast recipe, "
-        f"{figures['arguments']['steps']:,} steps of 160 images, "
+        f"{figures['arguments']['steps']:,} steps of 64 images, "
         f"{len(figures['arguments']['seeds'])} seeds, in nats [95 % intervals of Student's t]. "
         "Layer 1 is the bottom.\n\n" + markdown(rows)
     )
