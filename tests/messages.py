@@ -12,11 +12,17 @@ SECOND = {"invalid", "fail", "Assert", "ServingError", "RefusedError"}
 PREFIX = re.compile(r"^(?:warning|UserWarning|ServingError): ")
 
 
+def calls(path, function):
+    """The calls of a function in a file: list of `ast.Call`."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return [node for node in nodes if isinstance(node, ast.Call) and _name(node.func) == function]
+
+
 def strings(path):
     """A file, and all its texts, since it may have them in several lines."""
     source = path.read_text(encoding="utf-8")
     tree = ast.parse(source)
-    return [source, *(text for node in ast.walk(tree) for text in _texts(node))]
+    return [source, *(text for node in ast.walk(tree) for text in texts(node))]
 
 
 def messages(path):
@@ -29,8 +35,8 @@ def messages(path):
     for node, scope in scopes.items():
         name = _name(node.func) if isinstance(node, ast.Call) else ""
         if name in CALLS or name.endswith("Error") or name.startswith("assert_"):
-            texts = _said(node, name, (scope, tree))
-            found += [t for t in texts if name != "print" or t.startswith("warning: ")]
+            said = _said(node, name, (scope, tree))
+            found += [t for t in said if name != "print" or t.startswith("warning: ")]
     return [PREFIX.sub("", text) for text in found if re.search(r"\w", text)]
 
 
@@ -48,6 +54,23 @@ def is_explained(message, phrase):
     return sum(map(len, pieces)) >= 15 and found is not None
 
 
+def texts(node, scopes=()):
+    """The texts that an expression may have, of which … are what is not known."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return [node.value]
+    if isinstance(node, ast.JoinedStr):
+        return _joined("", node.values, scopes)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return _joined("", (node.left, node.right), scopes)
+    if isinstance(node, ast.FormattedValue):
+        return texts(node.value, scopes) if isinstance(node.value, ast.Name) else ["…"]
+    if isinstance(node, ast.IfExp):
+        return [*texts(node.body, scopes), *texts(node.orelse, scopes)]
+    if isinstance(node, ast.Name):
+        return [text for value in _assigned(node.id, scopes) for text in texts(value)] or ["…"]
+    return ["…"]
+
+
 def _bare(text):
     return re.sub(r"…(\s*…)+", "…", text).strip(" …:/.")
 
@@ -60,29 +83,12 @@ def _said(call, name, scopes):
         nodes = [keyword.value for keyword in call.keywords if keyword.arg == "message"]
     if nodes and isinstance(nodes[0], ast.List):
         return _joined(" ", nodes[0].elts, scopes)
-    return [text for node in nodes for text in _texts(node, scopes)]
-
-
-def _texts(node, scopes=()):
-    """The texts that an expression may have, of which … are what is not known."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return [node.value]
-    if isinstance(node, ast.JoinedStr):
-        return _joined("", node.values, scopes)
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        return _joined("", (node.left, node.right), scopes)
-    if isinstance(node, ast.FormattedValue):
-        return _texts(node.value, scopes) if isinstance(node.value, ast.Name) else ["…"]
-    if isinstance(node, ast.IfExp):
-        return [*_texts(node.body, scopes), *_texts(node.orelse, scopes)]
-    if isinstance(node, ast.Name):
-        return [text for value in _assigned(node.id, scopes) for text in _texts(value)] or ["…"]
-    return ["…"]
+    return [text for node in nodes for text in texts(node, scopes)]
 
 
 def _joined(between, nodes, scopes):
-    choices = itertools.product(*(_texts(node, scopes) for node in nodes))
-    return [between.join(texts) for texts in choices]
+    choices = itertools.product(*(texts(node, scopes) for node in nodes))
+    return [between.join(parts) for parts in choices]
 
 
 def _assigned(name, scopes):

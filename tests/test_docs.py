@@ -1,8 +1,11 @@
 """What the guide in docs/ shows runs as it stands, and where it points to is there."""
 
+import ast
+import configparser
 import json
 import re
 import shutil
+import sys
 
 import keras
 import messages
@@ -12,16 +15,16 @@ import tensorflow as tf
 from programs import ROOT, run_program
 
 from seatbelt_tf import SeatbeltVAE, datasets
-from seatbelt_tf.attacks import objectives
+from seatbelt_tf.attacks import diagnostics, objectives
 from seatbelt_tf.datasets import registry
 from seatbelt_tf.defences import base, settings
+from trainers.evaluation import sections
 
 # Batches here are as small as they can be.
 pytestmark = pytest.mark.filterwarnings("ignore:A batch of .* is too small")
 PAGES = sorted((ROOT / "docs").glob("*.md"))
-SOURCES = sorted(
-    p for name in ("seatbelt_tf", "trainers", "export") for p in (ROOT / name).rglob("*.py")
-)
+PACKAGES = ("seatbelt_tf", "trainers", "export")
+SOURCES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
 EXTENDING = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 
 
@@ -203,8 +206,17 @@ def test_the_recorded_preprocessing_that_is_shown_is_a_datasets():
 )
 def test_links_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
-        assert (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", text):
+        place = page.parent / target if target else page
+        assert place.exists(), target
+        assert not anchor or anchor in _anchors(place), f"{target}#{anchor}"
+
+
+def _anchors(page):
+    """The names that GitHub gives a page's headings."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in headings}
 
 
 @pytest.mark.parametrize(
@@ -245,6 +257,91 @@ def test_every_page_is_in_the_index():
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     for page in PAGES:
         assert page.name == "README.md" or f"({page.name})" in index
+
+
+GUIDE = (ROOT / "docs" / "reading-a-report.md").read_text(encoding="utf-8")
+
+
+def test_the_guide_to_reports_has_every_check_with_its_limit():
+    path = ROOT / "seatbelt_tf" / "attacks" / "diagnostics.py"
+    limits = {}
+    for call in messages.calls(path, "_diagnosis"):
+        (name,) = messages.texts(call.args[0])
+        limits[name] = eval(ast.unparse(call.args[2]), vars(diagnostics))
+    rows = re.findall(r"^\| `(\w+)` \| ([\d.e-]+) \|", GUIDE, re.MULTILINE)
+    assert len(limits) == 11
+    assert {name: float(limit) for name, limit in rows} == limits
+
+
+def test_the_guide_to_reports_has_every_number():
+    path = ROOT / "trainers" / "evaluation" / "sections.py"
+    tables = (sections.CLEAN, sections.ATTACKS, sections.DISTANCES, sections.TASKS)
+    names = {name for table in tables for name in table}
+    for call in messages.calls(path, "Row"):
+        # What a name is put together of, where it comes from no table.
+        names |= {part for text in messages.texts(call.args[0]) for part in text.split("…")}
+    assert {"stddev_norm_", "mean_radius_", "mig", "distortion_norm"} <= names
+    # Named by what measures them.
+    names |= {"kl_layer_", "noise_", "_clean", "_attacked", "_drop"}
+    quoted = re.findall(r"`([^`\n]+)`", GUIDE)
+    assert not [name for name in names - {"", "_"} if not _is_quoted(name, quoted)]
+
+
+def _is_quoted(name, quoted):
+    """Whether a name, or one with that beginning or end, is among the quoted texts."""
+    is_part = name.startswith("_") or name.endswith("_")
+    return any(name in text if is_part else name == text for text in quoted)
+
+
+# What is imported by another name than the package's, and what by none.
+MODULES = {"absl-py": "absl", "pillow": "PIL", "scikit-learn": "sklearn"}
+MODULES |= {"tensorflow-serving-api": "tensorflow_serving"}
+TOOLS = {"dill", "mypy", "pytest-xdist", "ruff"}
+
+
+def _declared():
+    """{package: names of the extras that bring it, none for those that are always there}."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    parts = {"": setup["options"]["install_requires"], **setup["options.extras_require"]}
+    found = {}
+    for extra, lines in parts.items():
+        for package in re.findall(r"^[\w-]+(?:\[\w+\])?", lines, re.MULTILINE):
+            found.setdefault(package, set()).update({extra} - {""})
+    return found
+
+
+def _imported(folder):
+    """The packages that the sources in a folder import."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / folder).rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = [name.name for node in nodes if isinstance(node, ast.Import) for name in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    return {name.split(".")[0] for name in names}
+
+
+def _module(package):
+    return MODULES.get(package, package.split("[")[0].replace("-", "_"))
+
+
+def test_dependencies_are_those_with_a_reason():
+    page = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8")
+    reasons = {}
+    table = page.split("## Dependencies")[1]
+    for packages, extras in re.findall(r"^\| (`[^|(]*`) (?:\(([^)]*)\) )?\|", table, re.MULTILINE):
+        names = re.findall("`(.*?)`", packages)
+        reasons |= {name: set(re.findall("`(.*?)`", extras)) for name in names}
+    assert reasons == _declared()
+
+
+def test_dependencies_are_imported_and_imports_are_dependencies():
+    folders = (*PACKAGES, "benchmarks", "docs", "tests")
+    imported = {name for folder in folders for name in _imported(folder)}
+    assert {p for p in _declared() if _module(p) not in imported} == TOOLS
+    declared = {_module(package) for package in _declared()}
+    needed = {name for folder in PACKAGES for name in _imported(folder)}
+    # gRPC comes with the client's stubs.
+    assert needed - declared - set(PACKAGES) - sys.stdlib_module_names == {"grpc"}
 
 
 TROUBLESHOOTING = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
