@@ -16,9 +16,13 @@ def check(config):
         config: what config.json holds.
     """
     _known("config.json", config, FIELDS)
-    for field, kind in (("command", list), ("versions", dict), ("machine", dict)):
+    for field, kind, words in (
+        ("command", list, "a JSON array"),
+        ("versions", dict, "a JSON object"),
+        ("machine", dict, "a JSON object"),
+    ):
         if not isinstance(config.get(field, kind()), kind):
-            raise checks.invalid(field, f"a {kind.__name__}", type(config[field]).__name__)
+            raise checks.invalid(field, words, type(config[field]).__name__)
     if not all(isinstance(word, str) for word in config.get("command", [])):
         raise checks.invalid("command", "a list of texts", repr(config["command"]))
     model, data, training = (config.get(name, {}) for name in ("model", "data", "training"))

@@ -75,4 +75,4 @@ def _check_group(group, dtypes):
         if item.external or item.is_virtual or item.chunks is not None:
             raise ValueError(f"{item.name} is not stored as it is")
         if item.dtype not in dtypes:
-            raise ValueError(f"{item.name} is {item.dtype}")
+            raise ValueError(f"{item.name} is {item.dtype}, as none of the model's weights is")

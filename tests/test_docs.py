@@ -1,31 +1,30 @@
 """What the guide in docs/ shows runs as it stands, and where it points to is there."""
 
 import ast
+import configparser
 import json
 import re
 import shutil
+import sys
 
 import keras
+import messages
 import numpy as np
 import pytest
 import tensorflow as tf
 from programs import ROOT, run_program
 
 from seatbelt_tf import SeatbeltVAE, datasets
-from seatbelt_tf.attacks import objectives
+from seatbelt_tf.attacks import diagnostics, objectives
 from seatbelt_tf.datasets import registry
 from seatbelt_tf.defences import base, settings
+from trainers.evaluation import sections
 
 # Batches here are as small as they can be.
 pytestmark = pytest.mark.filterwarnings("ignore:A batch of .* is too small")
 PAGES = sorted((ROOT / "docs").glob("*.md"))
-SOURCES = sorted(
-    p for name in ("seatbelt_tf", "trainers", "export") for p in (ROOT / name).rglob("*.py")
-)
-RAISING = {
-    *("invalid", "ValueError", "OSError", "RuntimeError", "FloatingPointError"),
-    *("StopError", "stop", "ServingError", "warn"),
-}
+PACKAGES = ("seatbelt_tf", "trainers", "export")
+SOURCES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
 EXTENDING = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 
 
@@ -207,8 +206,17 @@ def test_the_recorded_preprocessing_that_is_shown_is_a_datasets():
 )
 def test_links_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
-        assert (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", text):
+        place = page.parent / target if target else page
+        assert place.exists(), target
+        assert not anchor or anchor in _anchors(place), f"{target}#{anchor}"
+
+
+def _anchors(page):
+    """The names that GitHub gives a page's headings."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in headings}
 
 
 @pytest.mark.parametrize(
@@ -251,39 +259,164 @@ def test_every_page_is_in_the_index():
         assert page.name == "README.md" or f"({page.name})" in index
 
 
-def _phrases():
-    """The pieces of messages that the troubleshooting page names."""
-    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
-    rows = [re.split(r"(?<!\\)\|", line) for line in page.splitlines() if line.startswith("| ")]
-    cells = [" ".join(row[1:-2]) for row in rows if "absl" not in row[1]]
-    return {
-        part.strip()
-        for cell in cells
-        for quoted in re.findall(r"`([^`]+)`", cell)
-        for part in re.sub(r"^(warning|UserWarning|ServingError): ", "", quoted).split("…")
-    }
+GUIDE = (ROOT / "docs" / "reading-a-report.md").read_text(encoding="utf-8")
+
+
+def test_the_guide_to_reports_has_every_check_with_its_limit():
+    path = ROOT / "seatbelt_tf" / "attacks" / "diagnostics.py"
+    limits = {}
+    for call in messages.calls(path, "_diagnosis"):
+        (name,) = messages.texts(call.args[0])
+        limits[name] = eval(ast.unparse(call.args[2]), vars(diagnostics))
+    rows = re.findall(r"^\| `(\w+)` \| ([\d.e-]+) \|", GUIDE, re.MULTILINE)
+    assert len(limits) == 11
+    assert {name: float(limit) for name, limit in rows} == limits
+
+
+def test_the_guide_to_reports_has_every_number():
+    path = ROOT / "trainers" / "evaluation" / "sections.py"
+    tables = (sections.CLEAN, sections.ATTACKS, sections.DISTANCES, sections.TASKS)
+    names = {name for table in tables for name in table}
+    for call in messages.calls(path, "Row"):
+        # What a name is put together of, where it comes from no table.
+        names |= {part for text in messages.texts(call.args[0]) for part in text.split("…")}
+    assert {"stddev_norm_", "mean_radius_", "mig", "distortion_norm"} <= names
+    # Named by what measures them.
+    names |= {"kl_layer_", "noise_", "_clean", "_attacked", "_drop"}
+    quoted = re.findall(r"`([^`\n]+)`", GUIDE)
+    assert not [name for name in names - {"", "_"} if not _is_quoted(name, quoted)]
+
+
+def _is_quoted(name, quoted):
+    """Whether a name, or one with that beginning or end, is among the quoted texts."""
+    is_part = name.startswith("_") or name.endswith("_")
+    return any(name in text if is_part else name == text for text in quoted)
+
+
+# What is imported by another name than the package's, and what by none.
+MODULES = {"absl-py": "absl", "pillow": "PIL", "scikit-learn": "sklearn"}
+MODULES |= {"tensorflow-serving-api": "tensorflow_serving"}
+TOOLS = {"dill", "mypy", "pytest-xdist", "ruff"}
+
+
+def _declared():
+    """{package: names of the extras that bring it, none for those that are always there}."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    parts = {"": setup["options"]["install_requires"], **setup["options.extras_require"]}
+    found = {}
+    for extra, lines in parts.items():
+        for package in re.findall(r"^[\w-]+(?:\[\w+\])?", lines, re.MULTILINE):
+            found.setdefault(package, set()).update({extra} - {""})
+    return found
+
+
+def _imported(folder):
+    """The packages that the sources in a folder import."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / folder).rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = [name.name for node in nodes if isinstance(node, ast.Import) for name in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    return {name.split(".")[0] for name in names}
+
+
+def _module(package):
+    return MODULES.get(package, package.split("[")[0].replace("-", "_"))
+
+
+def test_dependencies_are_those_with_a_reason():
+    page = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8")
+    reasons = {}
+    table = page.split("## Dependencies")[1]
+    for packages, extras in re.findall(r"^\| (`[^|(]*`) (?:\(([^)]*)\) )?\|", table, re.MULTILINE):
+        names = re.findall("`(.*?)`", packages)
+        reasons |= {name: set(re.findall("`(.*?)`", extras)) for name in names}
+    assert reasons == _declared()
+
+
+def test_dependencies_are_imported_and_imports_are_dependencies():
+    folders = (*PACKAGES, "benchmarks", "docs", "tests")
+    imported = {name for folder in folders for name in _imported(folder)}
+    assert {p for p in _declared() if _module(p) not in imported} == TOOLS
+    declared = {_module(package) for package in _declared()}
+    needed = {name for folder in PACKAGES for name in _imported(folder)}
+    # gRPC comes with the client's stubs.
+    assert needed - declared - set(PACKAGES) - sys.stdlib_module_names == {"grpc"}
+
+
+TROUBLESHOOTING = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+GENERAL = re.search(r"^## General forms\n(.*?)^## ", TROUBLESHOOTING, re.DOTALL | re.MULTILINE)[1]
+MESSAGES = sorted({text for path in SOURCES for text in messages.messages(path)})
+
+
+def _rows(text):
+    """The cells of all tables' rows, headings apart: lists of texts."""
+    tables = re.findall(r"^\|[ -].*\n\|[-:|]+\n((?:\|.*\n?)+)", text, re.MULTILINE)
+    lines = "".join(table.rstrip("\n") + "\n" for table in tables).splitlines()
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def _phrases(text, cells=slice(-2, -1)):
+    """What is quoted in the tables' cells of messages: a set of texts."""
+    quoting = [" ".join(row[cells]) for row in _rows(text) if "absl" not in row[0]]
+    quoted = [phrase for cell in quoting for phrase in re.findall(r"`([^`]+)`", cell)]
+    return {messages.PREFIX.sub("", phrase) for phrase in quoted}
 
 
 def test_messages_of_the_troubleshooting_page_are_the_programs_own():
-    source = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)
-    strange = sorted(phrase for phrase in _phrases() if phrase not in source)
-    assert len(_phrases()) > 100
-    assert not strange
-
-
-def _raised(path):
-    """The literal texts of several words in what a file raises or warns of: a list a message."""
-    for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        is_call = isinstance(call, ast.Call)
-        if is_call and getattr(call.func, "attr", getattr(call.func, "id", "")) in RAISING:
-            parts = [part for argument in call.args for part in ast.walk(argument)]
-            texts = [str(part.value) for part in parts if isinstance(part, ast.Constant)]
-            # The form of all messages, and single words, which are names.
-            yield [t for t in texts if re.search(r"\w \w", t) and t != "Invalid value for "]
+    said = "\n".join([*MESSAGES, *(text for path in SOURCES for text in messages.strings(path))])
+    phrases = _phrases(TROUBLESHOOTING, slice(0, -1))
+    pieces = {piece.strip() for phrase in phrases for piece in phrase.split("…")}
+    assert len(pieces) > 200
+    assert not sorted(piece for piece in pieces if piece not in said)
 
 
 def test_the_troubleshooting_page_has_every_message():
-    known = [phrase for phrase in _phrases() if " " in phrase]
-    messages = [texts for path in SOURCES for texts in _raised(path) if texts]
-    assert len(messages) > 150
-    assert not [m for m in messages if not any(phrase in text for phrase in known for text in m)]
+    phrases = _phrases(TROUBLESHOOTING)
+    form = "Invalid value for …. Expected …. Received: …=…"
+    assert len(MESSAGES) > 200
+    assert form in MESSAGES
+    missing = [m for m in MESSAGES if not any(messages.is_explained(m, p) for p in phrases)]
+    assert missing == [form]
+
+
+def test_only_general_forms_stand_for_many_messages():
+    for phrase in _phrases(TROUBLESHOOTING) - _phrases(GENERAL):
+        explained = [message for message in MESSAGES if messages.is_explained(message, phrase)]
+        assert len(explained) <= 4, phrase
+
+
+def test_every_row_of_the_troubleshooting_page_says_what_to_do():
+    assert not [row for row in _rows(TROUBLESHOOTING) if not row[-1]]
+
+
+@pytest.mark.parametrize(
+    ("message", "phrase", "is_explained"),
+    [
+        ("at most the … test images", "at most", False),
+        ("at most the … test images", "at most the … test images", True),
+        ("… is a link", "is a link", True),
+        ("… is a link to another file", "is a link", False),
+        ("columns below … and none negative", "columns below", False),
+        ("columns below … and none negative", "columns … and none", True),
+        ("columns below … and none negative", "none … columns below", False),
+    ],
+)
+def test_a_phrase_explains_a_message_by_all_or_much_of_it(message, phrase, is_explained):
+    assert messages.is_explained(message, phrase) == is_explained
+
+
+def test_messages_are_found_in_variables_branches_and_assertions(tmp_path):
+    file = tmp_path / "module.py"
+    file.write_text(
+        """
+KIND = "a module's"
+def f(x):
+    words = "this" if x else "that"
+    tf.debugging.Assert(x, ["first", x, "and last"])
+    print("no message"), print(f"warning: {x} twice")
+    raise invalid("name", words if x is None else f"{KIND} {x}" " text", x)
+"""
+    )
+    found = sorted(messages.messages(file))
+    assert found == ["a module's … text", "first … and last", "that", "this", "… twice"]

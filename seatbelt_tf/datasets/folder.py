@@ -157,7 +157,9 @@ def _batches(path, entries, recipe):
         try:
             return decode((path / entry.path).read_bytes(), entry.path)
         except (OSError, ValueError) as error:
-            raise checks.invalid("dataset", f"images ({error})", repr(f"folder:{path}")) from error
+            raise checks.invalid(
+                "dataset", f"images that can be read ({error})", repr(f"folder:{path}")
+            ) from error
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
         for start in range(0, len(entries), _BATCH):

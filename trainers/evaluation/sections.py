@@ -41,7 +41,8 @@ ATTACKS = {
     "area_above_blending": (
         "",
         "what being adversarial buys over simply mixing the target in: at 0 this attack gains "
-        "nothing, below 0 it is weaker than that. The number that compares models",
+        "nothing, below 0 it is weaker than that. The number that compares models, read beside "
+        "norm_to_half: a model that lets everything mixed in through has little of it",
     ),
     "attack_area": ("", "area under the attack's distortion curve, between 0 and 1"),
     "blending_area": ("", "the same when the target is mixed in without any attack"),

@@ -2,7 +2,6 @@
 
 import numpy as np
 import tensorflow_datasets as tfds
-from etils import epath
 
 from seatbelt_tf.datasets import preprocessing, published
 from seatbelt_tf.datasets.builders import renders
@@ -24,7 +23,7 @@ class Chairs(tfds.core.GeneratorBasedBuilder):
     MODELS, ELEVATIONS, AZIMUTHS = published.Chairs.factors.values()
     RENDER_SIZE = (600, 600)
     # TFDS would find it through a package that it does not install.
-    code_path = epath.Path(__file__)
+    code_path = tfds.core.Path(__file__)
 
     def _info(self):
         return tfds.core.DatasetInfo(

@@ -4,7 +4,6 @@ import tokenize
 
 import numpy as np
 import tensorflow_datasets as tfds
-from etils import epath
 
 from seatbelt_tf.datasets import preprocessing, published
 from seatbelt_tf.datasets.builders import renders, torch_file
@@ -28,7 +27,7 @@ class Faces3d(tfds.core.GeneratorBasedBuilder):
     """
     COUNTS = tuple(published.Faces3D.factors.values())
     # TFDS would find it through a package that it does not install.
-    code_path = epath.Path(__file__)
+    code_path = tfds.core.Path(__file__)
 
     def _info(self):
         return tfds.core.DatasetInfo(

@@ -68,7 +68,8 @@ def require_png(content: bytes, size: tuple[int, int] | None, name: str) -> None
     except Exception as error:  # hostile bytes raise whatever they like in a decoder
         raise ValueError(f"{name} is not a PNG image ({type(error).__name__})") from error
     if (size is not None and found != size) or max(found) > 4096:
-        raise ValueError(f"{name} is {found[0]}×{found[1]}, expected {size or 'at most 4096²'}")
+        wanted = "×".join(map(str, size)) if size else "at most 4096 on each side"
+        raise ValueError(f"{name} has {found[0]}×{found[1]} pixels, expected {wanted}")
 
 
 def _folder(path: pathlib.Path) -> Iterator[tuple]:
