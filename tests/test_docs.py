@@ -253,6 +253,33 @@ def test_tables_are_as_the_programs_wrote_them(page, file):
     assert rows[0] in (ROOT / "docs" / page).read_text(encoding="utf-8")
 
 
+NUMBER = r"(-?\d[\d.]*(?:e-?\d+)?)"
+WITH_INTERVAL = re.compile(rf"{NUMBER}( %)? \[{NUMBER}, {NUMBER}\]")
+
+
+def _intervals(text):
+    """What a page says as mean [lower, upper]: list of (numbers, half of their last places)."""
+    text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", re.sub(r"\s+", " ", text).replace("−", "-"))
+    found = []
+    for mean, percent, *bounds in WITH_INTERVAL.findall(text):
+        unit = 0.01 if percent else 1.0
+        places = [len(re.sub("e.*", "", n).partition(".")[2]) for n in (mean, *bounds)]
+        numbers = [unit * float(n) for n in (mean, *bounds)]
+        # A little more, for tables are rounded, too.
+        found.append((numbers, [0.501 * unit * 10.0**-place for place in places]))
+    return found
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in PAGES)])
+def test_means_with_intervals_are_in_the_tables_of_the_programs(page):
+    tables = [p.read_text(encoding="utf-8") for p in (ROOT / "results").rglob("*.md")]
+    written = np.array([numbers for text in tables for numbers, _ in _intervals(text)])
+    # "Less by" has the other sign.
+    written = np.concatenate([written, -written[:, [0, 2, 1]]])
+    for numbers, tolerances in _intervals((ROOT / page).read_text(encoding="utf-8")):
+        assert np.any(np.all(np.abs(written - numbers) <= tolerances, axis=1)), numbers
+
+
 def test_every_page_is_in_the_index():
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     for page in PAGES:
