@@ -45,7 +45,7 @@ def main():
     terminal.say(f"loading {run.path}")
     program.import_tensorflow(exact=True)
     from trainers import splits
-    from trainers.evaluation import output, parts, sections
+    from trainers.evaluation import attack_sections, output, parts, sections
 
     # Networks may be trained in bfloat16; an attacker computes in float32.
     subject = parts.Subject(run, data, run.load_model(dtype="float32"))
@@ -53,7 +53,7 @@ def main():
     found, blending = _attack(subject, config)
     told = [
         sections.clean(subject, parts.clean(subject, images)),
-        *sections.attacks(found, blending),
+        *attack_sections.attacks(found, blending),
         sections.noise(parts.noise(subject, images, FLAGS.seed)),
         sections.overlap(subject, parts.overlap(subject, images)),
     ]
@@ -69,7 +69,7 @@ def main():
     )
     if classified is not None:
         told.append(sections.downstream(classified))
-    headline = sections.headline(found, blending)
+    headline = attack_sections.headline(found, blending)
     terminal.say("writing the report")
     names = output.write(
         run.evaluation,
@@ -90,7 +90,7 @@ def _attack(subject, config):
     """All batteries on the same pairs, and the blending shares of those pairs."""
     from trainers import batteries, kept
     from trainers.evaluation import parts
-    from trainers.evaluation.sections import Attacked
+    from trainers.evaluation.attack_sections import Attacked
 
     ends = batteries.pairs(subject.data, FLAGS.pairs, FLAGS.seed)
     options = {
