@@ -150,6 +150,31 @@ def test_what_goes_wrong_is_one_line_and_a_status(error, status, monkeypatch, ca
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def _said_into(output, *arguments):
+    """Status and standard error of trainers.train where standard output is a file or pipe."""
+    command = [sys.executable, "-m", "trainers.train", *arguments]
+    result = subprocess.run(
+        command, cwd=ROOT, stdout=output, stderr=subprocess.PIPE, text=True, check=False
+    )
+    return result.returncode, result.stderr
+
+
+@pytest.mark.parametrize("flag", ["--help", "--list_datasets"])
+def test_a_program_whose_output_nobody_reads_ends_without_a_line(flag):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as output:
+        assert _said_into(output, flag) == (141, "")
+
+
+@pytest.mark.parametrize("flag", ["--help", "--list_datasets"])
+def test_output_that_cannot_be_written_is_an_error(flag):
+    with open("/dev/full", "w") as output:
+        status, said = _said_into(output, flag)
+    assert (status, said.count("\n")) == (5, 1)
+    assert "No space left" in said
+
+
 @pytest.mark.parametrize(
     ("given", "hint"),
     [
