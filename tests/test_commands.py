@@ -191,3 +191,12 @@ def test_the_server_is_started_as_the_export_suggests():
         check=True,
     )
     assert shown == [shlex.split(suggested.stdout)]
+
+
+@pytest.mark.parametrize(("flag", "status"), [("--help", 0), ("--output=there", 2)])
+def test_the_builder_of_the_reference_takes_no_flag_for_a_directory(flag, status, tmp_path):
+    command = [sys.executable, ROOT / "docs" / "build_reference.py", flag]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == status
+    assert "python docs/build_reference.py" in result.stdout + result.stderr
+    assert not list(tmp_path.iterdir())
