@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import tensorflow as tf
-from programs import PROGRAMS, ROOT, flags_of
+from programs import PROGRAMS, ROOT, assert_refused, flags_of, run_program
 
 from seatbelt_tf import runs
 from trainers import common_flags, program
@@ -123,6 +123,36 @@ def test_a_run_is_found_by_directory_or_by_name(given, found, place):
     assert common_flags.find_run(str(place / found)).path == place / found
 
 
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("spr", "runs/sprites"),
+        ("runs/spr", "runs/sprites"),
+        ("trials/d", "runs/trials/deep"),
+        ("elsewhere/v", "elsewhere/vae"),
+    ],
+)
+def test_the_beginning_of_one_runs_name_is_enough_and_the_run_is_told(given, found, place, capsys):
+    assert str(common_flags.find_run(given).path) == found
+    assert capsys.readouterr().out == f"--run={given}: {found}\n"
+    whole, cut = place / found, place / found[:-1]
+    assert common_flags.find_run(str(cut)).path == whole
+    assert capsys.readouterr().out == f"--run={cut}: {whole}\n"
+
+
+def test_a_name_is_no_beginning_of_another_and_one_of_several_is_refused(place, capsys):
+    for name in ("sprites_long", "sprints"):
+        runs.Run(place / "runs" / name).create({"model": {}})
+    assert str(common_flags.find_run("sprites").path) == "runs/sprites"
+    assert capsys.readouterr().out == ""
+    together = "so begin: runs/sprints, runs/sprites, runs/sprites_long"
+    with pytest.raises(ValueError, match=together):
+        common_flags.find_run("spri")
+    # A directory that holds no run is none.
+    with pytest.raises(ValueError, match="there are: runs/"):
+        common_flags.find_run("va")
+
+
 def test_a_run_is_found_beside_a_directory_of_its_name(place):
     (place / "sprites").mkdir()
     assert str(common_flags.find_run("sprites").path) == "runs/sprites"
@@ -148,6 +178,19 @@ def test_what_goes_wrong_is_one_line_and_a_status(error, status, monkeypatch, ca
         program.start(main, "")
     assert stopped.value.code == status
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_package_lists_every_program_with_a_line_each(tmp_path):
+    files = [*(ROOT / "trainers").glob("*.py"), *(ROOT / "export").glob("*.py")]
+    starting = {path.stem for path in files if "program.start(main" in path.read_text("utf-8")}
+    assert starting == set(PROGRAMS)
+    result = run_program("__main__", directory=tmp_path, without_tensorflow=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = re.findall(r"^  python -m (\S+)  +\S+ \S+", result.stdout, re.MULTILINE)
+    assert sorted(lines) == sorted(f"{package}.{name}" for name, package in PROGRAMS.items())
+    assert result.stdout.splitlines()[-1].endswith(" -m trainers.train --help")
+    other = run_program("__main__", "train", directory=tmp_path, without_tensorflow=True)
+    assert_refused(other, "'train'", "python -m trainers.train")
 
 
 def _said_into(output, *arguments):
@@ -178,7 +221,7 @@ def test_output_that_cannot_be_written_is_an_error(flag):
 @pytest.mark.parametrize(
     ("given", "hint"),
     [
-        ("sprite", "did you mean 'runs/sprites'"),
+        ("spirtes", "did you mean 'runs/sprites'"),
         ("runs/spirtes", "did you mean 'runs/sprites'"),
         ("trials/dep", "did you mean 'runs/trials/deep'"),
         ("elsewhere/vea", "did you mean 'elsewhere/vae'"),
