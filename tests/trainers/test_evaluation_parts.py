@@ -9,7 +9,7 @@ from PIL import Image
 
 from seatbelt_tf import SeatbeltVAE, presets, runs
 from seatbelt_tf.evaluation import distortion, downstream
-from trainers import kept, splits
+from trainers import batteries, kept, splits
 from trainers.evaluation import output, parts, sections
 from trainers.studies import scales
 
@@ -174,7 +174,9 @@ def _headline(pairs, fired=()):
     blending = np.stack([distortion.BLENDING_RATIOS if p % 2 == 0 else without for p in pairs])
     battery = types.SimpleNamespace(options={"objective": "latent_kl"})
     diagnoses = [types.SimpleNamespace(name=name, fired=name in fired) for name in ("one", "two")]
-    (sentence,) = sections.headline([sections.Attacked(battery, records, diagnoses, {})], blending)
+    summary = batteries.summarise(records, blending)
+    attacked = sections.Attacked(battery, records, summary, diagnoses, {})
+    (sentence,) = sections.headline([attacked])
     return sentence
 
 
