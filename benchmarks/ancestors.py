@@ -31,10 +31,15 @@ def main():
     parser.add_argument("--run", required=True, help="run directory of a model with L > 1")
     # Ratios need what cannot be negative.
     latent = [name for name in presets.ATTACK_OBJECTIVES if name != "output"]
-    parser.add_argument("--objective", default="latent_kl", choices=latent)
-    parser.add_argument("--pairs", type=command_line.positive, default=10)
-    parser.add_argument("--weights", type=command_line.positive, default=10)
-    parser.add_argument("--results", default="results/ancestors.json", help="where to write")
+    parser.add_argument("--objective", default="latent_kl", choices=latent, help="of the attack")
+    parser.add_argument("--pairs", type=command_line.positive, default=10, help="of test images")
+    parser.add_argument("--weights", type=command_line.positive, default=10, help="λ a pair")
+    parser.add_argument(
+        "--json",
+        metavar="PATH",
+        default="results/ancestors.json",
+        help="written to, and a table",
+    )
     arguments = parser.parse_args()
     program.import_tensorflow()
     from seatbelt_tf import attacks
@@ -71,7 +76,7 @@ def main():
     }
     table = _table(cells)
     text = f"Written by `{settings['command']}`.\n\n{table}\n"
-    results.write(arguments.results, {**settings, "cells": cells}, text)
+    results.write(arguments.json, {**settings, "cells": cells}, text)
     print(table)
 
 

@@ -1,6 +1,6 @@
 """Times and scores our batched attack against SciPy's L-BFGS-B, one attack at a time.
 
-    python -m benchmarks.attack --runs runs/recipes/L4_beta6_fast runs/recipes/L1_d64_beta1_fast
+    python -m benchmarks.attack --run runs/recipes/L4_beta6_fast runs/recipes/L1_d64_beta1_fast
 
 For each run and objective: all pairs × λ at once by each of our routes, and a random part of them
 by SciPy (memory 25, ftol 10·eps, the same starts, limit of evaluations and compiled gradient, for
@@ -38,28 +38,38 @@ EVALUATIONS = 20
 
 def main():
     parser = command_line.parser("attack", __doc__)
-    parser.add_argument("--runs", nargs="+", required=True, help="run directories")
+    parser.add_argument("--run", nargs="+", required=True, help="run directories")
     parser.add_argument(
-        "--objectives",
+        "--objective",
         nargs="+",
         default=["latent_kl", "latent_w2", "output"],
         choices=presets.ATTACK_OBJECTIVES,
+        help="of the attacks",
     )
     positive = command_line.positive
-    parser.add_argument("--pairs", type=positive, default=10)
-    parser.add_argument("--weights", type=positive, default=50)
+    parser.add_argument("--pairs", type=positive, default=10, help="of test images")
+    parser.add_argument("--weights", type=positive, default=50, help="λ a pair")
     parser.add_argument("--scipy", type=positive, default=48, help="attacks that SciPy solves")
     parser.add_argument(
-        "--memory", type=positive, nargs="+", default=[None], help="pairs remembered, not our own"
-    )
-    parser.add_argument("--routes", nargs="+", default=["lbfgs"], choices=ROUTES)
-    parser.add_argument("--max_evaluations", type=positive, nargs="+", default=[400], help="ours")
-    parser.add_argument(
-        "--scaling", action="store_true", help="time and memory of --runs by number of attacks"
+        "--memory",
+        type=positive,
+        nargs="+",
+        help="pairs that ours remember (default: as many as attacks with the objective do)",
     )
     parser.add_argument(
-        "--results",
-        help="results/attack.json, added to cell by cell; with --scaling attack_scaling.json",
+        "--route", nargs="+", default=["lbfgs"], choices=ROUTES, help="of ours to compare"
+    )
+    parser.add_argument(
+        "--max_evaluations", type=positive, nargs="+", default=[400], help="of ours"
+    )
+    parser.add_argument(
+        "--scaling", action="store_true", help="time and memory of --run by number of attacks"
+    )
+    parser.add_argument(
+        "--json",
+        metavar="PATH",
+        help="added to cell by cell, and a table (default: results/attack.json; with --scaling "
+        "results/attack_scaling.json)",
     )
     arguments = parser.parse_args()
     if arguments.scipy < 2:
@@ -67,13 +77,13 @@ def main():
     command = program.told(sys.argv)
     if arguments.scaling:
         found = {"command": command, "cells": _scaling(arguments)}
-        runs.write_json(arguments.results or "results/attack_scaling.json", found)
+        runs.write_json(arguments.json or "results/attack_scaling.json", found)
         return
     program.import_tensorflow()
-    path = pathlib.Path(arguments.results or "results/attack.json")
+    path = pathlib.Path(arguments.json or "results/attack.json")
     cells = storage.read_json(path)["cells"] if path.exists() else []
-    for run in arguments.runs:
-        for objective in arguments.objectives:
+    for run in arguments.run:
+        for objective in arguments.objective:
             found = _compare(runs.Run(run), objective, arguments)
             new = [{**cell, "command": command} for cell in found]
             keys = [_key(cell) for cell in new]
@@ -133,7 +143,7 @@ def _compare(run, objective, arguments):
     scipy_seconds = all_once + (count - 1) * (seconds - once) / (len(chosen) - 1)
     batched = _batched_evaluation_seconds(model, objective, images, targets)
     cells = []
-    ways = itertools.product(arguments.routes, arguments.memory, arguments.max_evaluations)
+    ways = itertools.product(arguments.route, arguments.memory or [None], arguments.max_evaluations)
     for route, memory, max_evaluations in ways:
         memory = memory or attacks.objectives.find(objective).memory
         result, seconds = prepared(route, memory, max_evaluations)(np.arange(count))
@@ -183,7 +193,7 @@ def _batched_evaluation_seconds(model, objective, images, targets):
 def _scaling(arguments):
     """Seconds and peak memory of batteries of growing size, each in a process of its own."""
     cells = []
-    for run in arguments.runs:
+    for run in arguments.run:
         for attacks in SCALING_ATTACKS:
             sizes = attacks // arguments.weights, arguments.weights
             cells.append(in_fresh_process(_measure, run, *sizes))

@@ -11,6 +11,7 @@ import json
 import pathlib
 from typing import NamedTuple
 
+from benchmarks import command_line
 from benchmarks.operations import evaluation_flops, step_flops
 from seatbelt_tf import presets
 from trainers.recipes import RECIPES
@@ -74,6 +75,7 @@ def study(dataset):
 
 
 def main():
+    command_line.parser("cost_model", __doc__).parse_args()
     rates = measured()
     print(
         f"Measured on {CORES} cores: matrix products {rates['peak'] / 1e9:,.0f} GFLOP/s; "

@@ -1,6 +1,6 @@
 """Measures the pipeline of every dataset: speed, share of a step, pixel range, order, splits.
 
-    python -m benchmarks.datasets --cifar10=DATA_DIR --json=results/datasets.json
+    python -m benchmarks.datasets --data_dir=DATA_DIR --json=results/datasets.json
 
 DATA_DIR is a TFDS data directory with cifar10. What cannot be had without a download is measured
 on stand-ins: CIFAR-10 photographs or sprites written as TFDS writes that dataset, same image size,
@@ -36,24 +36,30 @@ STEPS = 20
 
 def main():
     parser = command_line.parser("datasets", __doc__)
-    parser.add_argument("--cifar10", required=True, help="TFDS data directory with cifar10")
-    parser.add_argument("--json", default="results/datasets.json", help="where to write")
-    parser.add_argument("--one", help="measure this dataset alone and print it")
+    parser.add_argument("--data_dir", required=True, help="TFDS data directory with cifar10")
+    parser.add_argument(
+        "--json", metavar="PATH", default="results/datasets.json", help="written to, and a table"
+    )
+    parser.add_argument("--dataset", help="measure it alone and print that")
     arguments = parser.parse_args()
     program.import_tensorflow()
     folder = WORK / "photographs"
-    if arguments.one:
-        print(json.dumps(_measure(arguments.one, _data_dir(arguments.one, arguments.cifar10))))
+    if arguments.dataset:
+        print(
+            json.dumps(
+                _measure(arguments.dataset, _data_dir(arguments.dataset, arguments.data_dir))
+            )
+        )
         return
     for name in STAND_INS:
-        _write_stand_in(name, arguments.cifar10)
-    _write_photographs(folder, arguments.cifar10)
+        _write_stand_in(name, arguments.data_dir)
+    _write_photographs(folder, arguments.data_dir)
     rows = {}
     for name in (*datasets.names(), f"folder:{folder}"):
         for _ in ("decoding", "cached"):
             done = subprocess.run(
-                [sys.executable, "-m", "benchmarks.datasets", f"--cifar10={arguments.cifar10}",
-                 f"--one={name}"],
+                [sys.executable, "-m", "benchmarks.datasets", f"--data_dir={arguments.data_dir}",
+                 f"--dataset={name}"],
                 check=True, capture_output=True, text=True,
             )  # fmt: skip
             row = json.loads(done.stdout)
@@ -63,7 +69,7 @@ def main():
         rows[label]["stand_in"] = name in STAND_INS
         print(label, rows[label], flush=True)
     report = {
-        "command": "python -m benchmarks.datasets --cifar10=DATA_DIR --json=results/datasets.json",
+        "command": "python -m benchmarks.datasets --data_dir=DATA_DIR --json=results/datasets.json",
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
         "load_average": round(os.getloadavg()[0], 1),
         "batch_size": BATCH,

@@ -46,8 +46,8 @@ MEASURES = ("training step", "encoding")
 def parse_arguments():
     """The command line."""
     parser = command_line.parser("defences", __doc__)
-    parser.add_argument("--batch_size", type=positive, default=64, help="images a step (64)")
-    parser.add_argument("--turns", type=positive, default=15, help="of each model (15)")
+    parser.add_argument("--batch_size", type=positive, default=64, help="images a step")
+    parser.add_argument("--turns", type=positive, default=15, help="of each model")
     parser.add_argument("--json", metavar="PATH", help="also write the figures there, and a table")
     return parser.parse_args()
 

@@ -1,6 +1,9 @@
 """Kills, damages, fills, poisons and lies to the programs, and prints what became of it.
 
-python -m benchmarks.faults --json=results/faults.json [--only kills battery …] [--kills=20]
+    python -m benchmarks.faults --json=results/faults.json
+    python -m benchmarks.faults --only kills battery --kills=20
+
+Full disks need the right to mount one.
 """
 
 import contextlib
@@ -185,9 +188,19 @@ EXPERIMENTS = {
 
 def main():
     parser = command_line.parser("faults", __doc__)
-    parser.add_argument("--json", type=pathlib.Path)
-    parser.add_argument("--only", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS))
-    parser.add_argument("--kills", type=command_line.positive)
+    parser.add_argument(
+        "--json", metavar="PATH", type=pathlib.Path, help="also write the figures there"
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=EXPERIMENTS,
+        default=list(EXPERIMENTS),
+        help="what is done to them",
+    )
+    parser.add_argument(
+        "--kills", type=command_line.positive, help="of each kind (default: 20, of a battery 10)"
+    )
     arguments = parser.parse_args()
     results = {}
     if arguments.json and arguments.json.exists():

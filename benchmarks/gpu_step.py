@@ -19,6 +19,7 @@ import shutil
 import numpy as np
 
 from benchmarks import command_line
+from benchmarks.command_line import positive
 from benchmarks.models import compiled_model
 from benchmarks.operations import step_flops
 from seatbelt_tf import presets
@@ -29,11 +30,13 @@ PRESETS = {1: "dsprites", 3: "celeb_a"}
 
 def parse_arguments():
     parser = command_line.parser("gpu_step", __doc__)
-    parser.add_argument("--directory", required=True, help="written to")
-    parser.add_argument("--batch_size", type=int, default=256, help="images (256)")
-    parser.add_argument("--layers", type=int, choices=range(1, 6), default=4, help="L (4)")
-    parser.add_argument("--channels", type=int, choices=(1, 3), default=1, help="(1)")
-    parser.add_argument("--size", type=int, choices=(32, 64, 128, 256), default=64, help="(64)")
+    parser.add_argument("--directory", metavar="PATH", required=True, help="written to")
+    parser.add_argument("--batch_size", type=positive, default=256, help="images a step")
+    parser.add_argument("--layers", type=int, choices=range(1, 6), default=4, help="L")
+    parser.add_argument("--channels", type=int, choices=(1, 3), default=1, help="of an image")
+    parser.add_argument(
+        "--image_size", type=int, choices=(32, 64, 128, 256), default=64, help="H and W"
+    )
     arguments = parser.parse_args()
     if arguments.layers > 4 and arguments.channels == 3:
         parser.error("argument --layers: the paper's sizes for three channels have 4 layers")
@@ -66,7 +69,7 @@ def main():
     from seatbelt_tf.attacks.problem import Problem
 
     dims = presets.preset_sizes(PRESETS[arguments.channels], arguments.layers).latent_dims
-    shape = (arguments.size, arguments.size, arguments.channels)
+    shape = (arguments.image_size, arguments.image_size, arguments.channels)
     model = compiled_model(shape, dims)
     generator = np.random.default_rng(0)
     images, targets = (

@@ -33,8 +33,8 @@ STEPS = {
 def parse_arguments():
     """The command line."""
     parser = command_line.parser("half_precision", __doc__)
-    parser.add_argument("--batch_size", type=positive, default=64, help="images a step (64)")
-    parser.add_argument("--turns", type=positive, default=7, help="of each step (7)")
+    parser.add_argument("--batch_size", type=positive, default=64, help="images a step")
+    parser.add_argument("--turns", type=positive, default=7, help="of each step")
     parser.add_argument("--json", metavar="PATH", help="also write the figures there, and a table")
     return parser.parse_args()
 

@@ -30,8 +30,8 @@ _functions = {}
 def parse_arguments():
     """The command line."""
     parser = command_line.parser("onednn", __doc__)
-    parser.add_argument("--batch_size", type=positive, default=64, help="images a step (64)")
-    parser.add_argument("--turns", type=positive, default=7, help="of each way (7)")
+    parser.add_argument("--batch_size", type=positive, default=64, help="images a step")
+    parser.add_argument("--turns", type=positive, default=7, help="of each way")
     parser.add_argument("--json", metavar="PATH", help="also write the figures there, and a table")
     return parser.parse_args()
 

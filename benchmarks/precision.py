@@ -24,13 +24,11 @@ MEASURES = ("images_per_second", "log_likelihood", "elbo")
 
 def main():
     parser = command_line.parser("precision", __doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2), help="(0 1 2)")
-    parser.add_argument(
-        "--steps", type=command_line.positive, default=3600, help="of a training (3600)"
-    )
+    parser.add_argument("--seed", type=int, nargs="+", default=(0, 1, 2), help="of the trainings")
+    parser.add_argument("--steps", type=command_line.positive, default=3600, help="of a training")
     parser.add_argument("--json", metavar="PATH", help="also write the figures there, and a table")
     arguments = parser.parse_args()
-    found = [train(p, seed, arguments.steps) for seed in arguments.seeds for p in FLAGS]
+    found = [train(p, seed, arguments.steps) for seed in arguments.seed for p in FLAGS]
     figures = {
         "arguments": vars(arguments),
         "machine": f"{os.cpu_count()} cores",

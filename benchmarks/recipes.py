@@ -1,6 +1,6 @@
 """Compares training recipes on sprites for the same number of images.
 
-    python -m benchmarks.recipes --results=results/recipes.json
+    python -m benchmarks.recipes --json=results/recipes.json
 
 Every cell is a `trainers.train` run in a process of its own, kept under runs/recipes and reused
 when the program is started again. Writes test log p(x | z) and ELBO.
@@ -30,12 +30,16 @@ MODELS = {
 
 def main():
     parser = command_line.parser("recipes", __doc__)
-    parser.add_argument("--results", default="results/recipes.json", help="where to write")
-    parser.add_argument("--recipes", nargs="*", choices=RECIPES, default=list(RECIPES))
-    parser.add_argument("--models", nargs="*", choices=MODELS, default=list(MODELS))
+    parser.add_argument(
+        "--recipe", nargs="*", choices=RECIPES, default=list(RECIPES), help="to train with"
+    )
+    parser.add_argument("--model", nargs="*", choices=MODELS, default=list(MODELS), help="to train")
+    parser.add_argument(
+        "--json", metavar="PATH", default="results/recipes.json", help="written to, and a table"
+    )
     arguments = parser.parse_args()
-    for recipe in arguments.recipes:
-        for model in arguments.models:
+    for recipe in arguments.recipe:
+        for model in arguments.model:
             batch_size = 1024 if recipe == "paper" else 64
             steps = f"--steps={IMAGES // batch_size}"
             scores(_run(recipe, model), steps, *RECIPES[recipe], *MODELS[model])
@@ -57,7 +61,7 @@ def main():
         f"{figures['machine']}. Test log p(x | z) and ELBO in nats; the best possible "
         f"log p(x | z) is 5,667.\n\n{table}\n"
     )
-    results.write(arguments.results, figures, text)
+    results.write(arguments.json, figures, text)
     print(table)
 
 

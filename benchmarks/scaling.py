@@ -21,6 +21,7 @@ import tempfile
 import time
 
 from benchmarks import command_line, results
+from benchmarks.command_line import positive
 from benchmarks.models import compiled_model
 from benchmarks.processes import in_fresh_process, peak_bytes
 from seatbelt_tf import presets, runs
@@ -40,10 +41,14 @@ IMAGES_A_TURN = 1024
 
 def parse_arguments():
     parser = command_line.parser("scaling", __doc__)
-    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
-    parser.add_argument("--layers", type=int, nargs="+", default=LAYERS, choices=LAYERS)
     parser.add_argument(
-        "--images", type=int, default=51_200, help="of a training by processes (51,200)"
+        "--batch_size", type=positive, nargs="+", default=BATCHES, help="images a step"
+    )
+    parser.add_argument(
+        "--layers", type=int, nargs="+", default=LAYERS, choices=LAYERS, help="values of L"
+    )
+    parser.add_argument(
+        "--images", type=positive, default=51_200, help="of a training by processes"
     )
     parser.add_argument("--json", metavar="PATH", help="also write the figures there, and a table")
     return parser.parse_args()
@@ -185,7 +190,7 @@ def main():
         **provenance.describe(),
         "cells": [],
     }
-    sizes = [(batch, 4, 1) for batch in arguments.batches]
+    sizes = [(batch, 4, 1) for batch in arguments.batch_size]
     sizes += [(256, layers, 1) for layers in arguments.layers if layers != 4]
     cells = [(batch, layers, "float32", channels) for batch, layers, channels in sizes]
     cells += [(256, 4, "float32", 3)] + [(256, 4, "mixed_bfloat16", count) for count in (1, 3)]

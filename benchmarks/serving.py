@@ -22,6 +22,7 @@ import time
 import numpy as np
 
 from benchmarks import command_line
+from benchmarks.command_line import positive
 from seatbelt_tf import runs
 from trainers import program
 
@@ -32,8 +33,10 @@ SIGNATURES = ("encode", "reconstruct", "score", "sample")
 def main():
     parser = command_line.parser("serving", __doc__)
     parser.add_argument("--run", help="run directory; without it an untrained model")
-    parser.add_argument("--requests", type=int, default=200, help="by form, batch and signature")
-    parser.add_argument("--processes", type=int, default=5, help="for the first requests")
+    parser.add_argument(
+        "--requests", type=positive, default=200, help="by form, batch and signature"
+    )
+    parser.add_argument("--processes", type=positive, default=5, help="for the first requests")
     parser.add_argument("--json", metavar="PATH", help="also write the figures there")
     arguments = parser.parse_args()
     program.import_tensorflow()

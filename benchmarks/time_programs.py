@@ -28,10 +28,19 @@ TOLERANCE = 1e-3
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
-    parser.add_argument("--directory", default=HERE, type=pathlib.Path, help="with the programs")
-    parser.add_argument("--plugin", metavar="NAME=PATH", help="of another device")
-    parser.add_argument("--rounds", type=int, default=20, help="executions (20)")
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0],
+        epilog="examples:\n" + "\n".join(line[2:] for line in __doc__.split("\n")[2:4]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--directory", default=HERE, type=pathlib.Path, help="with the programs (default: its own)"
+    )
+    parser.add_argument(
+        "--plugin", metavar="NAME=PATH", help="of another device (default: the processor)"
+    )
+    parser.add_argument("--turns", type=int, default=20, help="of each program (default: 20)")
     parser.add_argument("--json", metavar="PATH", help="also write the figures there")
     return parser.parse_args()
 
@@ -54,7 +63,7 @@ def load(path):
         return [archive[f"arr_{place}"] for place in range(len(archive.files))]
 
 
-def time_program(client, directory, name, rounds):
+def time_program(client, directory, name, turns):
     """Compiles, checks and times one program: dict of figures."""
     device = client.local_devices()[0]
     text = (directory / f"{name}.mlir").read_text(encoding="utf-8")
@@ -83,14 +92,14 @@ def time_program(client, directory, name, rounds):
     )
     if not difference <= TOLERANCE:
         sys.exit(f"time_programs: {name} differs from TensorFlow by {difference:.1e}")
-    seconds = [execute()[1] for _ in range(rounds)]
+    seconds = [execute()[1] for _ in range(turns)]
     memory = executable.get_compiled_memory_stats()
     return {
         "compile_seconds": compile_seconds,
         "seconds": statistics.median(seconds),
         "fastest_seconds": min(seconds),
         "slowest_seconds": max(seconds),
-        "rounds": rounds,
+        "turns": turns,
         "relative_difference_from_tensorflow": difference,
         "temporary_bytes": memory.temp_size_in_bytes,
         "argument_bytes": memory.argument_size_in_bytes,
@@ -139,8 +148,7 @@ def main():
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "settings": settings,
         "programs": {
-            name: time_program(client, arguments.directory, name, arguments.rounds)
-            for name in NAMES
+            name: time_program(client, arguments.directory, name, arguments.turns) for name in NAMES
         },
     }
     print(table(figures))
@@ -154,7 +162,7 @@ def main():
 def table(figures):
     """The figures in Markdown."""
     settings = figures["settings"]
-    batch, size = settings["batch_size"], settings["size"]
+    batch, size = settings["batch_size"], settings["image_size"]
     lines = [
         f"Batch {batch}, images {size}×{size}×{settings['channels']}, latents "
         f"{settings['latent_dims']}, float32, {figures['device']} ({figures['machine']}), "

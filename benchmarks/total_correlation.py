@@ -42,14 +42,14 @@ HEADING = """\
 def parse_arguments():
     parser = command_line.parser("total_correlation", __doc__)
     parser.add_argument("--sweep", action="store_true", help="times by block size instead")
-    parser.add_argument(
-        "--rows", type=positive, nargs="+", default=ROWS, help="values of M (512 to 32768)"
-    )
+    parser.add_argument("--rows", type=positive, nargs="+", default=ROWS, help="values of M")
     parser.add_argument("--units", type=positive, nargs="+", default=UNITS, help="values of d")
     parser.add_argument(
         "--max_seconds", type=float, default=3600.0, help="skip evaluations expected to be slower"
     )
-    parser.add_argument("--threads", type=positive, default=len(os.sched_getaffinity(0)))
+    parser.add_argument(
+        "--threads", type=positive, default=len(os.sched_getaffinity(0)), help="of an evaluation"
+    )
     parser.add_argument("--json", metavar="PATH", help="also write the figures there, and a table")
     return parser.parse_args()
 

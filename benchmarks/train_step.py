@@ -51,19 +51,21 @@ TORCH_SETTINGS = {
 
 def parse_arguments():
     parser = command_line.parser("train_step", __doc__)
-    parser.add_argument("--batch_size", type=positive, default=1024, help="images a step (1024)")
-    parser.add_argument("--layers", type=int, choices=range(1, 6), default=1, help="L (1)")
-    parser.add_argument("--channels", type=int, choices=(1, 3), default=1, help="(1)")
-    parser.add_argument("--size", type=int, choices=(32, 64), default=64, help="H and W (64)")
-    parser.add_argument("--rounds", type=positive, default=5, help="turns of each (5)")
-    parser.add_argument("--steps", type=positive, default=5, help="steps a turn (5)")
+    parser.add_argument("--batch_size", type=positive, default=1024, help="images a step")
+    parser.add_argument("--layers", type=int, choices=range(1, 6), default=1, help="L")
+    parser.add_argument("--channels", type=int, choices=(1, 3), default=1, help="of an image")
+    parser.add_argument("--image_size", type=int, choices=(32, 64), default=64, help="H and W")
+    parser.add_argument("--turns", type=positive, default=5, help="of each step")
+    parser.add_argument("--steps", type=positive, default=5, help="steps a turn")
     parser.add_argument(
         "--precision",
         choices=("float32", "mixed_bfloat16"),
         default="float32",
         help="of ours; with mixed_bfloat16 PyTorch is timed in float32 and under autocast",
     )
-    parser.add_argument("--threads", type=positive, default=len(os.sched_getaffinity(0)))
+    parser.add_argument(
+        "--threads", type=positive, default=len(os.sched_getaffinity(0)), help="of each step"
+    )
     parser.add_argument("--json", metavar="PATH", help="also write the figures there")
     arguments = parser.parse_args()
     if arguments.layers > 4 and arguments.channels == 3:
@@ -76,7 +78,7 @@ def network_sizes(arguments):
     from seatbelt_tf import presets
 
     preset = presets.preset_sizes(DATASETS[arguments.channels], arguments.layers)
-    shape = (arguments.size, arguments.size, arguments.channels)
+    shape = (arguments.image_size, arguments.image_size, arguments.channels)
     return shape, presets.filters_for(shape), preset.latent_dims, presets.HIDDEN_SIZES
 
 
@@ -256,7 +258,7 @@ def measure(arguments, runs):
     rates, products = {name: [] for name in runs}, {}
     for run in runs.values():
         run(2)
-    for _ in range(arguments.rounds):
+    for _ in range(arguments.turns):
         for name, rate in matrix_product_rates().items():
             products[name] = max(rate, products.get(name, 0.0))
         for name, run in runs.items():
@@ -315,7 +317,7 @@ def main():
     torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)
     machine = describe_machine(arguments)
-    shape = (arguments.size, arguments.size, arguments.channels)
+    shape = (arguments.image_size, arguments.image_size, arguments.channels)
     is_bright = np.random.default_rng(0).random((arguments.batch_size, *shape)) < 0.1
     images = np.where(is_bright, 1, -1).astype(np.float32)
     largest = difference(arguments, images)

@@ -1,8 +1,9 @@
-"""Builds the API reference from docstrings: `python docs/build_reference.py [DIRECTORY]`.
+"""Builds the API reference from docstrings, HTML by pdoc: `python docs/build_reference.py --help`.
 
-HTML by pdoc into build/reference unless another directory is named; a warning is an error.
+A warning is an error.
 """
 
+import argparse
 import os
 import pathlib
 import sys
@@ -36,7 +37,18 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 def main():
     """Writes the pages and says where the first one is."""
-    directory = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build" / "reference")
+    parser = argparse.ArgumentParser(
+        prog="python docs/build_reference.py",
+        description="Builds the API reference from docstrings, HTML by pdoc.",
+    )
+    parser.add_argument(
+        "directory",
+        nargs="?",
+        type=pathlib.Path,
+        default=ROOT / "build" / "reference",
+        help="written to (default: build/reference in this checkout)",
+    )
+    directory = parser.parse_args().directory
     sys.path.insert(0, str(ROOT))
     import seatbelt_tf
 

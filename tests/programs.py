@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -74,6 +75,13 @@ def assert_refused(result, *words):
     assert result.stderr.startswith("python -m ")
     for word in words:
         assert word in result.stderr
+
+
+def suggested(result):
+    """The program that the last line of another suggests, and its arguments: a list of words."""
+    mark, _, option, *words = shlex.split(result.stdout.splitlines()[-1])
+    assert (mark, option) == ("next:", "-m")
+    return words
 
 
 def flags_of(text):

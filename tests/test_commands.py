@@ -1,6 +1,7 @@
 """Every command that the README and the guide show is one that works."""
 
 import configparser
+import json
 import os
 import re
 import shlex
@@ -35,18 +36,18 @@ SLOW = {
     ),
     "export.saved_model --run=runs/sprites --model_dir=models/seatbelt": "",
     "tensorboard --logdir=runs": "--inspect",
-    "benchmarks.train_step --json=results/train_step.json": "--batch_size=8 --rounds=1 --steps=1",
+    "benchmarks.train_step --json=results/train_step.json": "--batch_size=8 --turns=1 --steps=1",
     "benchmarks.train_step --precision=mixed_bfloat16 --json=results/train_step_bfloat16.json": (
-        "--batch_size=8 --rounds=1 --steps=1"
+        "--batch_size=8 --turns=1 --steps=1"
     ),
     "benchmarks.total_correlation --json=results/total_correlation.json": "--rows 16 --units 2",
-    "benchmarks.precision --json=results/precision.json": "--seeds 0 1 --steps=2",
+    "benchmarks.precision --json=results/precision.json": "--seed 0 1 --steps=2",
     "benchmarks.half_precision --json=results/half_precision.json": "--batch_size=4 --turns=1",
     "benchmarks.onednn --json=results/onednn.json": "--batch_size=4 --turns=1",
     "benchmarks.defences --json=results/defences_cost.json": "--batch_size=2 --turns=1",
-    "benchmarks.gpu_step --directory=exported": "--batch_size=4 --layers=1 --size=32",
-    "benchmarks.attack --runs runs/recipes/L4_beta6_fast runs/recipes/L1_d64_beta1_fast": (
-        "--runs runs/sprites --pairs 1 --weights 2 --scipy 2 --max_evaluations 3"
+    "benchmarks.gpu_step --directory=exported": "--batch_size=4 --layers=1 --image_size=32",
+    "benchmarks.attack --run runs/recipes/L4_beta6_fast runs/recipes/L1_d64_beta1_fast": (
+        "--run runs/sprites --pairs 1 --weights 2 --scipy 2 --max_evaluations 3"
     ),
     "benchmarks.faults --json=results/faults.json": "--only=poison",
     "benchmarks.serving --requests=60 --processes=3 --json=results/serving.json": (
@@ -66,8 +67,8 @@ NOT_RUN = {
     "benchmarks.recipes": "six trainings of 384,000 images",
     "benchmarks.scaling": "a quarter of an hour and Ray",
     "python exported/time_programs.py": "needs jaxlib",
-    "benchmarks.attack --runs runs/recipes/L4_beta6_fast --scaling "
-    "--results=results/attack_scaling.json": "5,000 attacks",
+    "benchmarks.attack --run runs/recipes/L4_beta6_fast --scaling "
+    "--json=results/attack_scaling.json": "5,000 attacks",
     "docker run": "needs TF Serving; compared below with what the export suggests",
     "echo": "a pipe into curl: tests/export/test_client.py runs it",
     "curl": "tests/export/test_client.py runs it",
@@ -118,6 +119,46 @@ def flags(helps):
     return found
 
 
+# Of benchmarks: switches, and what is otherwise not written or a model that is not trained.
+WITHOUT_DEFAULT = {"sweep", "scaling", "json", "run", "dataset"}
+_HELPS = """
+import contextlib, importlib, io, json, sys, unittest.mock
+
+sys.modules.setdefault("jaxlib", unittest.mock.MagicMock())
+sys.modules.setdefault("jaxlib.version", unittest.mock.MagicMock())
+found, names = {}, sys.argv[1:]
+sys.argv = ["", "--help"]
+for name in names:
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+        importlib.import_module(f"benchmarks.{name}").main()
+    found[name] = text.getvalue()
+print(json.dumps([found, "tensorflow" in sys.modules]))
+"""
+
+
+def test_benchmarks_say_to_help_what_each_option_is_with_its_default_and_an_example(flags):
+    programs = [
+        path.stem
+        for path in (ROOT / "benchmarks").glob("*.py")
+        if "__main__" in path.read_text(encoding="utf-8")
+    ]
+    command = [sys.executable, "-c", _HELPS, *programs]
+    helps, is_tensorflow_loaded = json.loads(subprocess.check_output(command, cwd=ROOT, text=True))
+    assert not is_tensorflow_loaded
+    for name, text in helps.items():
+        options, _, examples = text.partition("\nexamples:\n")
+        assert f"benchmarks.{name}" in examples or f"{name}.py" in examples
+        assert _flags_in([examples]) <= set().union(*flags.values())
+        told = {}
+        for part in re.split(r"^  --", options, flags=re.MULTILINE)[1:]:
+            told[part.split()[0]] = " ".join(part.split())
+        assert {*told, "help"} == flags[f"benchmarks.{name}"]
+        for option, words in told.items():
+            has_default = "(default: " in words or "(required)" in words
+            assert has_default or option in WITHOUT_DEFAULT, words
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_programs_flags_and_extras_exist(page, flags):
     setup = configparser.ConfigParser()
@@ -162,7 +203,8 @@ def _run(key, small, directory):
 
 @pytest.mark.parametrize("key", QUICK)
 def test_commands_that_tell_run(key, tmp_path):
-    assert _run(key, QUICK[key], tmp_path)
+    said = _run(key, QUICK[key], tmp_path)
+    assert ("reproduce" in key) == said.splitlines()[-1].startswith("next: python")
 
 
 @pytest.fixture(scope="module")
@@ -191,3 +233,12 @@ def test_the_server_is_started_as_the_export_suggests():
         check=True,
     )
     assert shown == [shlex.split(suggested.stdout)]
+
+
+@pytest.mark.parametrize(("flag", "status"), [("--help", 0), ("--output=there", 2)])
+def test_the_builder_of_the_reference_takes_no_flag_for_a_directory(flag, status, tmp_path):
+    command = [sys.executable, ROOT / "docs" / "build_reference.py", flag]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == status
+    assert "python docs/build_reference.py" in result.stdout + result.stderr
+    assert not list(tmp_path.iterdir())

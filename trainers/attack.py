@@ -64,7 +64,7 @@ def main():
 
     terminal.say(f"loading {run.path}")
     program.import_tensorflow(exact=True)
-    from trainers import batteries
+    from trainers import batteries, events
 
     # Networks may be trained in bfloat16; an attacker computes in float32.
     model = run.load_model(dtype="float32")
@@ -76,8 +76,10 @@ def main():
     for attacks in opened:
         blending = batteries.blending_shares(attacks)
         records, diagnoses = batteries.solve(attacks, blending)
-        _print(batteries.write(attacks, records, diagnoses, blending), diagnoses)
+        summary = batteries.write(attacks, records, diagnoses, blending)
+        _print(summary, diagnoses)
         drawn = ", ".join(f"{name}.png" for name in batteries.draw(attacks, records, blending))
+        events.write_battery(run, config, attacks, summary, diagnoses, attacks.path / "panel.png")
         print(f"  {attacks.path}: records.csv, summary.json, {drawn}")
         fired |= any(diagnosis.fired for diagnosis in diagnoses)
     if FLAGS.pairs < FEWEST_PAIRS or FLAGS.weights < FEWEST_WEIGHTS:

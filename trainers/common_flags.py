@@ -16,7 +16,9 @@ RUNS = pathlib.Path("runs")
 
 def define_run():
     """Defines --run, in the program that calls this."""
-    define_directory("run", "Run directory of a trained model, or its name in runs/.")
+    define_directory(
+        "run", "Run directory of a trained model, or its name in runs/, or how that begins."
+    )
 
 
 def define_seed():
@@ -53,12 +55,14 @@ def data_dir_again():
 def find_run(name):
     """The `runs.Run` that --run names: a directory as given, or below runs/.
 
+    A name may be cut off where only one run's begins so; which one is printed.
+
     Args:
         name: the flag's value.
 
     Raises:
-        ValueError: it is empty or there is no such directory; the message has the nearest name, or
-            all.
+        ValueError: it is empty or fits no run, or several; the message has those, the nearest
+            name, or all.
     """
     expected = "a directory made by trainers.train or its name in runs/, --run=NAME"
     given = pathlib.Path(name or "")
@@ -68,16 +72,24 @@ def find_run(name):
     for path in sorted(places, key=lambda path: not os.path.exists(path / "config.json")):
         if os.path.isdir(path):
             return runs.Run(path)
-    known = {
-        file.parent.name: str(file.parent)
-        for place in places
-        if os.path.isdir(place.parent)
-        for file in sorted(place.parent.glob("*/config.json"))
-    }
-    near = difflib.get_close_matches(given.name, known, n=1)
+    # Both places of an absolute path are the same.
+    known = [
+        file.parent
+        for directory in dict.fromkeys(place.parent for place in places)
+        if os.path.isdir(directory)
+        for file in sorted(directory.glob("*/config.json"))
+    ]
+    begun = [path for path in known if path.name.startswith(given.name)]
+    if len(begun) == 1:
+        print(f"--run={name}: {begun[0]}")
+        return runs.Run(begun[0])
+    near = difflib.get_close_matches(given.name, [path.name for path in known], n=1)
     there = ", ".join(str(file.parent) for file in sorted(RUNS.glob("*/config.json"))) or "none yet"
-    if near:
-        hint = f"did you mean {known[near[0]]!r}?"
+    if begun:
+        hint = f"so begin: {', '.join(map(str, begun))}"
+    elif near:
+        nearest = next(str(path) for path in reversed(known) if path.name == near[0])
+        hint = f"did you mean {nearest!r}?"
     else:
         hint = f"{'no config.json; ' if name else ''}there are: {there}"
     raise checks.invalid("run", f"{expected} ({hint})", repr(name))

@@ -44,7 +44,7 @@ def main():
 
     terminal.say(f"loading {run.path}")
     program.import_tensorflow(exact=True)
-    from trainers import splits
+    from trainers import events, splits
     from trainers.evaluation import attack_sections, output, parts, sections
 
     # Networks may be trained in bfloat16; an attacker computes in float32.
@@ -69,7 +69,7 @@ def main():
     )
     if classified is not None:
         told.append(sections.downstream(classified))
-    headline = attack_sections.headline(found, blending)
+    headline = attack_sections.headline(found)
     terminal.say("writing the report")
     names = output.write(
         run.evaluation,
@@ -79,6 +79,9 @@ def main():
         told,
         _provenance(run, config, time.monotonic() - started),
     )
+    for one in found:
+        panel = run.evaluation / f"{attack_sections.panel_name(one)}.png"
+        events.write_battery(run, config, one.battery, one.summary, one.diagnoses, panel)
     for sentence in headline:
         print(f"  {sentence}")
     print(f"  {run.evaluation}: {', '.join(names)}")
@@ -113,9 +116,9 @@ def _attack(subject, config):
     found = []
     for attacks in opened:
         records, diagnoses = batteries.solve(attacks, blending)
-        batteries.write(attacks, records, diagnoses, blending)
+        summary = batteries.write(attacks, records, diagnoses, blending)
         distances = parts.battery_distances(subject, attacks, records)
-        found.append(Attacked(attacks, records, diagnoses, distances))
+        found.append(Attacked(attacks, records, summary, diagnoses, distances))
     return found, blending
 
 

@@ -4,6 +4,11 @@ SCALARS      the columns of metrics.csv, and test/… at the end
 IMAGES       reconstructions and traversals at each validation, the figures at the end
 HISTOGRAMS   stddev_norm/layer_i: ‖σ_i(x)‖₂ of validation images (figure 2 of the paper)
 HPARAMS      the dataset and every setting of the model and the training, a row a run
+
+After trainers.attack or trainers.evaluate, at the training's last step:
+
+SCALARS      robustness/OBJECTIVE/…: `MEASURES` and how many checks fired, which HPARAMS has, too
+IMAGES       robustness/OBJECTIVE/panel
 """
 
 import numpy as np
@@ -12,11 +17,14 @@ from tensorboard.plugins.hparams import summary_v2 as hparams
 
 from seatbelt_tf import evaluation
 from seatbelt_tf.figures import canvas
+from trainers import battery_flags
 
 SHOWN = 8
 MEASURED = 200
 UNITS = 6
 PLACES = (-2, -1, 0, 1, 2)
+# What compares models, of a battery's summary.
+MEASURES = ("area_above_blending", "norm_to_half", "closed_share")
 
 
 class Events:
@@ -78,9 +86,54 @@ class Events:
         """
         with self._writer.as_default(step):
             for path in paths:
-                pixels = tf.io.decode_png(path.read_bytes(), channels=3)
-                tf.summary.image(f"figures/{path.stem}", pixels[None])
+                tf.summary.image(f"figures/{path.stem}", _drawn(path))
         self._writer.flush()
+
+
+def write_battery(run, config, battery, summary, diagnoses, panel):
+    """What a battery found, in a file of its own beside the training's.
+
+    That of an earlier battery with the same objective, layers and ancestors is removed, so that
+    the last one counts.
+
+    Args:
+        run: a `runs.Run`.
+        config: its configuration.
+        battery: an `attacks.battery.Battery`, solved.
+        summary: see `batteries.summarise`.
+        diagnoses: list of `Diagnosis`.
+        panel: PNG file of `batteries.battery_panel`.
+    """
+    name = _kind(battery.options, config)
+    suffix = f".attack_{name}.v2"
+    earlier = [path for path in run.events.glob("*") if path.name.endswith(suffix)]
+    fired = [diagnosis.name for diagnosis in diagnoses if diagnosis.fired]
+    note = (
+        f"{len(battery.images)} pairs × {len(battery.weights)} λ. "
+        f"Checks that fired: {', '.join(fired) or 'none'}."
+    )
+    writer = tf.summary.create_file_writer(str(run.events), filename_suffix=suffix)
+    with writer.as_default(config.get("training", {}).get("steps", 0)):
+        for measure in MEASURES:
+            # Left out where no pair has it.
+            if measure in summary:
+                tf.summary.scalar(f"robustness/{name}/{measure}", summary[measure]["mean"])
+        tf.summary.scalar(f"robustness/{name}/checks_fired", len(fired))
+        tf.summary.image(f"robustness/{name}/panel", _drawn(panel), description=note)
+    writer.close()
+    for path in earlier:
+        path.unlink(missing_ok=True)
+
+
+def _kind(options, config):
+    """What batteries that compare runs have in common: the objective, and what is unusual."""
+    layers, ancestors = options["layers"], options["ancestors"]
+    words = [options["objective"]]
+    if layers != "all":
+        words.append(layers if isinstance(layers, str) else "_".join(map(str, layers)))
+    if ancestors != battery_flags.usual_ancestors(config):
+        words.append(ancestors)
+    return "-".join(words)
 
 
 def flatten(config):
@@ -104,6 +157,11 @@ def flatten(config):
         add(name, value)
     add("dataset", config["data"]["name"])
     return settings
+
+
+def _drawn(path):
+    """The pixels of a PNG file: uint8 (1, H, W, 3)."""
+    return tf.io.decode_png(path.read_bytes(), channels=3)[None]
 
 
 def _sheet(images):

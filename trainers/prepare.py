@@ -57,7 +57,7 @@ def main():
             download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
         )
     except (OSError, AssertionError) as error:
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EPIPE):
             raise
         raise ValueError(f"{FLAGS.dataset} cannot be prepared: {error}") from error
     splits = datasets.info(FLAGS.dataset, FLAGS.data_dir).splits

@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import shlex
+import signal
 import sys
 import textwrap
 
@@ -13,6 +14,8 @@ from absl import flags
 from trainers import interruption, terminal
 
 FLAGS = flags.FLAGS
+# As a shell has it of a program that SIGPIPE ended.
+NO_READER = 128 + signal.SIGPIPE
 SOME_FAILED, BAD_INPUT, FIRED, NOT_FINITE, CANNOT_WRITE, WORKER_LOST, NO_MEMORY = range(1, 8)
 STATUSES = {
     0: "done",
@@ -24,8 +27,12 @@ STATUSES = {
     WORKER_LOST: "another worker was lost",
     NO_MEMORY: "not enough memory",
     **{interruption.status(number): name for number, name in interruption.NAMES.items()},
+    NO_READER: "nobody reads the output, as after | head",
 }
-_OF_ALL = (0, BAD_INPUT, CANNOT_WRITE, NO_MEMORY, *map(interruption.status, interruption.NAMES))
+_OF_ALL = (
+    *(0, BAD_INPUT, CANNOT_WRITE, NO_MEMORY, NO_READER),
+    *map(interruption.status, interruption.NAMES),
+)
 
 
 class StopError(Exception):
@@ -47,12 +54,34 @@ def start(main, description, statuses=()):
     Everything that can go wrong ends in one line on standard error and an exit status: 2 for bad
     flags and ValueErrors from the package, 5 for files that cannot be written or read, 7 where
     memory does not suffice, 130 and 143 after Ctrl-C and SIGTERM, and what a `StopError` says.
+    When nobody reads the output any more, it ends without a line and with 141.
 
     Args:
         main: function without arguments.
         description: shown above the flags by --help.
         statuses: those of `STATUSES` that this program may end with besides those of all.
     """
+    with written_out():
+        _run(main, description, statuses)
+
+
+@contextlib.contextmanager
+def written_out():
+    """All that the block prints is written at its end, or the program ends as `start` says."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        # Python writes what is left once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            fail(told(sys.argv[:1]), error, CANNOT_WRITE)
+        sys.exit(NO_READER)
+
+
+def _run(main, description, statuses):
     program = told(sys.argv[:1])
     if any(argument in ("--help", "-h", "-help") for argument in sys.argv[1:]):
         print(description.strip().replace("PROGRAM", program))
@@ -69,6 +98,8 @@ def start(main, description, statuses=()):
         main()
     except StopError as stop:
         fail(program, stop, stop.status)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         fail(program, error, CANNOT_WRITE)
     except flags.IllegalFlagValueError as error:

@@ -36,7 +36,8 @@ Examples:
   PROGRAM --strategy=mirrored                   on all devices of this machine
   TF_CONFIG=… PROGRAM --strategy=multi_worker   on several: docs/scaling.md
 
-`tensorboard --logdir=runs` shows runs while they go on, and compares them by their settings.
+`tensorboard --logdir=runs` shows runs while they go on, and compares them by their settings and,
+once they are attacked, by their robustness.
 Ctrl-C and SIGTERM finish the step, save it and say how to go on; a second one stops at once.
 Whatever stops a training, bad input aside, the last good state is saved.
 """

@@ -53,6 +53,7 @@ def train(
         program.StopError: it was interrupted, numbers were not finite, a file cannot be written
             or read, or a worker was lost; the last good state is saved, and the message says what
             to do.
+        BrokenPipeError: nobody reads what it prints.
     """
     options = config["training"]
     strategy = strategy or tf.distribute.get_strategy()
@@ -91,6 +92,8 @@ def train(
         distribution.copy(model, plain)
         if is_chief and not is_finished:
             run.save_model(plain)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         reason = f"a file cannot be written or read ({error})"
         raise keeper.stop(reason, program.CANNOT_WRITE) from error

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 
 import numpy as np
 import pytest
@@ -28,6 +29,9 @@ def test_exports_the_next_version_and_leaves_everything_else(exported):
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     assert "seatbelt/2: " in result.stdout
+    words = shlex.split(result.stdout.splitlines()[-1])
+    assert words[:3] == ["next:", "docker", "run"]
+    assert f"{directory}:/models/seatbelt" in words
     names = {path.name for path in directory.iterdir()}
     assert names == {"1", "2", "models.config", "batching.config"}
     assert config.read_text().endswith("# mine\n")

@@ -7,7 +7,7 @@ import types
 
 import numpy as np
 import pytest
-from programs import assert_refused, run_program
+from programs import assert_refused, run_program, suggested
 
 from seatbelt_tf import figures, runs
 from seatbelt_tf.attacks import diagnostics
@@ -21,6 +21,7 @@ def test_attacks_a_run_stores_every_attack_and_does_none_twice(trained):
     result = run_program("attack", *SMALL, directory=directory)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
+    assert suggested(result) == ["trainers.evaluate", "--run=run"]
     (battery,) = (directory / "run" / "attacks").iterdir()
     with (battery / "records.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -55,6 +56,9 @@ def test_attacks_a_run_stores_every_attack_and_does_none_twice(trained):
     # Three evaluations do less than mixing the target in, which --strict reports.
     assert again.returncode == 3, again.stderr
     assert "FIRED" in again.stdout
+    assert suggested(again) == ["trainers.evaluate", "--run=run"]
+    # For TensorBoard, those of the first time replaced.
+    assert len(list((directory / "run" / "events").glob("*.attack_latent_kl.v2"))) == 1
     assert (battery / "part-0000.npz").stat().st_mtime_ns == finished
     assert (battery / "records.csv").read_bytes() == records
 

@@ -10,7 +10,7 @@ import shutil
 
 import pytest
 from PIL import Image
-from programs import assert_refused, run_program
+from programs import assert_refused, run_program, suggested
 
 HOSTILE = '"><img src=x onerror=alert(1)>'
 SMALL = ("--pairs=2", "--weights=3", "--max_evaluations=10", "--images=40")
@@ -63,6 +63,8 @@ def test_a_run_becomes_one_page_and_nothing_is_computed_twice(trained, tmp_path)
     assert "| elbo |" in markdown
     assert "<img" not in markdown
     _check_page((run / "evaluation" / "report.html").read_text(encoding="utf-8"))
+    model_dir = f"--model_dir=models/{HOSTILE}"
+    assert suggested(result) == ["export.saved_model", f"--run={run}", model_dir]
     # For the model card of an export.
     assert len(list(run.glob("attacks/*/summary.json"))) == 2
 
@@ -70,6 +72,9 @@ def test_a_run_becomes_one_page_and_nothing_is_computed_twice(trained, tmp_path)
     again = run_program("evaluate", f"--run={run}", *SMALL, directory=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "took" not in again.stdout
+    # For TensorBoard, those of the first time replaced.
+    shown = [path.name.split(".attack_")[-1] for path in run.glob("events/*.attack_*")]
+    assert sorted(shown) == ["latent_kl.v2", "output.v2"]
     assert arrays == {path: time for path, time in _files(run).items() if path.suffix == ".npz"}
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from seatbelt_tf import SeatbeltVAE, presets, runs
 from seatbelt_tf.evaluation import distortion, downstream
-from trainers import kept, splits
+from trainers import batteries, kept, splits
 from trainers.evaluation import attack_sections, output, parts, sections
 from trainers.studies import scales
 
@@ -174,9 +174,9 @@ def _headline(pairs, fired=()):
     blending = np.stack([distortion.BLENDING_RATIOS if p % 2 == 0 else without for p in pairs])
     battery = types.SimpleNamespace(options={"objective": "latent_kl"})
     diagnoses = [types.SimpleNamespace(name=name, fired=name in fired) for name in ("one", "two")]
-    (sentence,) = attack_sections.headline(
-        [attack_sections.Attacked(battery, records, diagnoses, {})], blending
-    )
+    summary = batteries.summarise(records, blending)
+    attacked = attack_sections.Attacked(battery, records, summary, diagnoses, {})
+    (sentence,) = attack_sections.headline([attacked])
     return sentence
 
 

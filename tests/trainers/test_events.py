@@ -2,6 +2,7 @@
 
 import io
 import json
+import types
 
 import numpy as np
 import pytest
@@ -99,6 +100,91 @@ def test_the_figures_are_there_at_the_end(run, found):
     assert (run.figures / "latent_attack.png").exists()
 
 
+CONFIG = {
+    "model": {"latent_dims": [4, 3], "beta": 6.0},
+    "data": {"name": "sprites"},
+    "training": {"steps": 20},
+}
+
+
+def _groups(directory):
+    """What the HPARAMS page has of a directory of runs: names of metrics, and the runs."""
+    multiplexer = plugin_event_multiplexer.EventMultiplexer()
+    multiplexer.AddRunsFromDirectory(str(directory)).Reload()
+    provider = data_provider.MultiplexerDataProvider(multiplexer, str(directory))
+    context = backend_context.Context(base_plugin.TBContext(data_provider=provider))
+    metadata = context.hparams_metadata(RequestContext(), "")
+    experiment = context.experiment_from_metadata(RequestContext(), "", True, metadata, [])
+    request = api_pb2.ListSessionGroupsRequest(
+        allowed_statuses=[api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_RUNNING], slice_size=10
+    )
+    groups = list_session_groups.Handler(RequestContext(), context, "", request).run()
+    return {metric.name.tag for metric in experiment.metric_infos}, groups.session_groups
+
+
+def _write_battery(run, config, area, **options):
+    """Events of a battery that found an area and no pair whose gap was half closed."""
+    battery = types.SimpleNamespace(
+        images=np.zeros((2, 1)),
+        weights=np.ones(3),
+        options={"objective": "latent_kl", "layers": "all", "ancestors": "mean", **options},
+    )
+    checks = [types.SimpleNamespace(name=name, fired=name == "one") for name in ("one", "two")]
+    summary = {"area_above_blending": {"mean": area}, "closed_share": {"mean": 0.5}}
+    panel = run.path / "panel.png"
+    Image.new("RGB", (3, 2), (10, 20, 30)).save(panel)
+    events.write_battery(run, config, battery, summary, checks, panel)
+
+
+def test_runs_are_compared_by_their_robustness_which_is_written_once(tmp_path):
+    areas = {1.0: 0.25, 6.0: 0.125}
+    for beta, area in areas.items():
+        run = runs.Run(tmp_path / f"beta{beta}")
+        config = {**CONFIG, "model": {**CONFIG["model"], "beta": beta}}
+        shown = events.Events(run.events)
+        shown.settings(config)
+        shown.scalars(20, {"elbo": -beta})
+        _write_battery(run, config, 0.9)
+        _write_battery(run, config, area)
+        found = event_accumulator.EventAccumulator(str(run.events)).Reload()
+        assert len(list(run.events.iterdir())) == 2
+        assert found.Tags()["tensors"].count("elbo") == 1
+        tags = {tag for tag in found.Tags()["tensors"] if tag.startswith("robustness/")}
+        names = ("area_above_blending", "closed_share", "checks_fired", "panel")
+        assert tags == {f"robustness/latent_kl/{name}" for name in names}
+        assert all(len(found.Tensors(tag)) == 1 for tag in tags)
+        assert _tensor(found, "robustness/latent_kl/checks_fired")[1] == 1
+        assert (_image(found, "robustness/latent_kl/panel") == [10, 20, 30]).all()
+        panel = found.SummaryMetadata("robustness/latent_kl/panel")
+        assert panel.summary_description == "2 pairs × 3 λ. Checks that fired: one."
+    metrics, groups = _groups(tmp_path)
+    assert "robustness/latent_kl/area_above_blending" in metrics
+    assert {
+        group.hparams["beta"].number_value: metric.value
+        for group in groups
+        for metric in group.metric_values
+        if metric.name.tag == "robustness/latent_kl/area_above_blending"
+    } == areas
+
+
+def test_batteries_that_do_not_compare_are_kept_apart(tmp_path):
+    run = runs.Run(tmp_path / "run")
+    chain = {**CONFIG, "model": {**CONFIG["model"], "defences": {"mcmc": {}}}}
+    run.path.mkdir()
+    _write_battery(run, CONFIG, 0.1)
+    _write_battery(run, CONFIG, 0.2, layers="top")
+    _write_battery(run, CONFIG, 0.3, layers=(0, 1), ancestors="sample")
+    # What is usual depends on the model.
+    _write_battery(run, chain, 0.4, objective="output", ancestors="sample")
+    found = event_accumulator.EventAccumulator(str(run.events)).Reload()
+    assert {tag.split("/")[1] for tag in found.Tags()["tensors"]} == {
+        "latent_kl",
+        "latent_kl-top",
+        "latent_kl-0_1-sample",
+        "output",
+    }
+
+
 def test_runs_are_compared_by_their_settings(run, tmp_path):
     other = run.config()
     other["model"] |= {"beta": 1.0, "defences": {"input_noise": {"noise": 0.1}}}
@@ -107,15 +193,6 @@ def test_runs_are_compared_by_their_settings(run, tmp_path):
     shown.scalars(20, {"elbo": -3.0})
     (tmp_path / "this").symlink_to(run.path)
 
-    multiplexer = plugin_event_multiplexer.EventMultiplexer()
-    multiplexer.AddRunsFromDirectory(str(tmp_path)).Reload()
-    provider = data_provider.MultiplexerDataProvider(multiplexer, str(tmp_path))
-    context = backend_context.Context(base_plugin.TBContext(data_provider=provider))
-    metadata = context.hparams_metadata(RequestContext(), "")
-    experiment = context.experiment_from_metadata(RequestContext(), "", True, metadata, [])
-    assert "elbo" in {metric.name.tag for metric in experiment.metric_infos}
-    request = api_pb2.ListSessionGroupsRequest(
-        allowed_statuses=[api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_RUNNING], slice_size=10
-    )
-    groups = list_session_groups.Handler(RequestContext(), context, "", request).run()
-    assert {group.hparams["beta"].number_value for group in groups.session_groups} == {6.0, 1.0}
+    metrics, groups = _groups(tmp_path)
+    assert "elbo" in metrics
+    assert {group.hparams["beta"].number_value for group in groups} == {6.0, 1.0}

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import tensorflow as tf
-from programs import PROGRAMS, ROOT, flags_of
+from programs import PROGRAMS, ROOT, assert_refused, flags_of, run_program, suggested
 
 from seatbelt_tf import runs
 from trainers import common_flags, program
@@ -123,6 +123,36 @@ def test_a_run_is_found_by_directory_or_by_name(given, found, place):
     assert common_flags.find_run(str(place / found)).path == place / found
 
 
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("spr", "runs/sprites"),
+        ("runs/spr", "runs/sprites"),
+        ("trials/d", "runs/trials/deep"),
+        ("elsewhere/v", "elsewhere/vae"),
+    ],
+)
+def test_the_beginning_of_one_runs_name_is_enough_and_the_run_is_told(given, found, place, capsys):
+    assert str(common_flags.find_run(given).path) == found
+    assert capsys.readouterr().out == f"--run={given}: {found}\n"
+    whole, cut = place / found, place / found[:-1]
+    assert common_flags.find_run(str(cut)).path == whole
+    assert capsys.readouterr().out == f"--run={cut}: {whole}\n"
+
+
+def test_a_name_is_no_beginning_of_another_and_one_of_several_is_refused(place, capsys):
+    for name in ("sprites_long", "sprints"):
+        runs.Run(place / "runs" / name).create({"model": {}})
+    assert str(common_flags.find_run("sprites").path) == "runs/sprites"
+    assert capsys.readouterr().out == ""
+    together = "so begin: runs/sprints, runs/sprites, runs/sprites_long"
+    with pytest.raises(ValueError, match=together):
+        common_flags.find_run("spri")
+    # A directory that holds no run is none.
+    with pytest.raises(ValueError, match="there are: runs/"):
+        common_flags.find_run("va")
+
+
 def test_a_run_is_found_beside_a_directory_of_its_name(place):
     (place / "sprites").mkdir()
     assert str(common_flags.find_run("sprites").path) == "runs/sprites"
@@ -150,10 +180,48 @@ def test_what_goes_wrong_is_one_line_and_a_status(error, status, monkeypatch, ca
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_the_package_lists_every_program_with_a_line_each(tmp_path):
+    files = [*(ROOT / "trainers").glob("*.py"), *(ROOT / "export").glob("*.py")]
+    starting = {path.stem for path in files if "program.start(main" in path.read_text("utf-8")}
+    assert starting == set(PROGRAMS)
+    result = run_program("__main__", directory=tmp_path, without_tensorflow=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = re.findall(r"^  python -m (\S+)  +\S+ \S+", result.stdout, re.MULTILINE)
+    assert sorted(lines) == sorted(f"{package}.{name}" for name, package in PROGRAMS.items())
+    assert result.stdout.splitlines()[-1].endswith(" -m trainers.train --help")
+    other = run_program("__main__", "train", directory=tmp_path, without_tensorflow=True)
+    assert_refused(other, "'train'", "python -m trainers.train")
+
+
+def _said_into(output, *arguments):
+    """Status and standard error of trainers.train where standard output is a file or pipe."""
+    command = [sys.executable, "-m", "trainers.train", *arguments]
+    result = subprocess.run(
+        command, cwd=ROOT, stdout=output, stderr=subprocess.PIPE, text=True, check=False
+    )
+    return result.returncode, result.stderr
+
+
+@pytest.mark.parametrize("flag", ["--help", "--list_datasets"])
+def test_a_program_whose_output_nobody_reads_ends_without_a_line(flag):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as output:
+        assert _said_into(output, flag) == (141, "")
+
+
+@pytest.mark.parametrize("flag", ["--help", "--list_datasets"])
+def test_output_that_cannot_be_written_is_an_error(flag):
+    with open("/dev/full", "w") as output:
+        status, said = _said_into(output, flag)
+    assert (status, said.count("\n")) == (5, 1)
+    assert "No space left" in said
+
+
 @pytest.mark.parametrize(
     ("given", "hint"),
     [
-        ("sprite", "did you mean 'runs/sprites'"),
+        ("spirtes", "did you mean 'runs/sprites'"),
         ("runs/spirtes", "did you mean 'runs/sprites'"),
         ("trials/dep", "did you mean 'runs/trials/deep'"),
         ("elsewhere/vea", "did you mean 'elsewhere/vae'"),
@@ -170,8 +238,7 @@ def test_a_name_that_fits_none_is_refused_with_the_nearest(given, hint, place):
 
 
 def test_the_programs_lead_from_one_to_the_next(trained):
-    last = trained.result.stdout.splitlines()[-1]
-    assert re.fullmatch(r"next: \S+ -m trainers\.evaluate --run=run", last)
+    assert suggested(trained.result) == ["trainers.evaluate", "--run=run"]
 
 
 @pytest.mark.parametrize(

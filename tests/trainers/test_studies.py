@@ -11,7 +11,7 @@ import threading
 
 import numpy as np
 import pytest
-from programs import ROOT, SMALLEST, assert_refused, run_program
+from programs import ROOT, SMALLEST, assert_refused, run_program, suggested
 
 from seatbelt_tf import datasets, runs
 from seatbelt_tf.evaluation import downstream
@@ -389,9 +389,11 @@ def test_an_experiment_runs_once_and_is_found_again(tmp_path):
     plan = run_program("reproduce", *command, "--dry_run", directory=tmp_path)
     assert plan.returncode == 0
     assert "2 models, 2 with work left" in plan.stdout
+    assert suggested(plan) == ["trainers.reproduce", *command]
     assert not any(tmp_path.iterdir())
     first = run_program("reproduce", *command, directory=tmp_path)
     assert first.returncode == 0, first.stderr
+    assert first.stdout.endswith("\nnext: cat results/reproduction/smoke/README.md\n")
     directory = tmp_path / "results/reproduction/smoke/figure3-sprites"
     with (directory / "figure3.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

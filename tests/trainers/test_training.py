@@ -140,6 +140,18 @@ def test_a_run_that_is_stopped_in_every_way_ends_like_an_undisturbed_one(whole, 
     assert tables[0]["step"] == [10, 20, 30, 40, 50, 60]
 
 
+def test_a_training_whose_output_nobody_reads_ends_as_any_program(tmp_path, monkeypatch):
+    def print_to_nobody(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(training, "_loop", print_to_nobody)
+    run = runs.Run(tmp_path / "run")
+    run.create(CONFIG)
+    # `program.start` makes status 141 of it.
+    with pytest.raises(BrokenPipeError):
+        training.train(run, CONFIG)
+
+
 @pytest.mark.parametrize(("count", "wanted", "found"), [(120, 10_000, 96), (330, 220, 264)])
 def test_small_folders_are_adapted_to_as_a_whole(count, wanted, found, tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))

@@ -12,12 +12,14 @@ class Attacked(NamedTuple):
     Attributes:
         battery: an `attacks.battery.Battery`.
         records: its records.
+        summary: see `batteries.summarise`.
         diagnoses: list of `Diagnosis`.
         distances: see `parts.battery_distances`.
     """
 
     battery: object
     records: dict
+    summary: dict
     diagnoses: list
     distances: dict
 
@@ -78,7 +80,7 @@ def attacks(found, blending):
             "below 0, off the foot of the logarithmic axis.",
         ),
     ]
-    if "attack_area" in batteries.summarise(found[0].records, blending):
+    if "attack_area" in found[0].summary:
         curves = Picture(
             "distortion",
             batteries.distortion_curves(records, blending),
@@ -96,12 +98,16 @@ def attacks(found, blending):
         ],
         pictures=pictures,
     )
-    return [first, *(_attack(one, blending) for one in found)]
+    return [first, *map(_attack, found)]
 
 
-def _attack(one, blending):
-    objective = one.battery.options["objective"]
-    summary = batteries.summarise(one.records, blending)
+def panel_name(one):
+    """The name of an attack's panel among the pictures."""
+    return f"panel_{one.battery.options['objective']}"
+
+
+def _attack(one):
+    objective, summary = one.battery.options["objective"], one.summary
     rows = [
         Row(name, **summary[name], unit=unit, meaning=meaning)
         for name, (unit, meaning) in ATTACKS.items()
@@ -112,7 +118,7 @@ def _attack(one, blending):
         for name, meaning in DISTANCES.items()
     ]
     picture = Picture(
-        f"panel_{objective}",
+        panel_name(one),
         batteries.battery_panel(one.battery, one.records),
         "Inputs, attacked inputs, targets and the reconstructions of each",
         "Three pairs: the strongest attacks that move the input by at most a quarter, half and "
@@ -122,12 +128,11 @@ def _attack(one, blending):
     return Section(f"Attack: {objective}", [], rows, one.diagnoses, [picture], level=3)
 
 
-def headline(found, blending):
+def headline(found):
     """What the page says first: a sentence for each attack."""
     sentences = []
     for one in found:
-        objective = one.battery.options["objective"]
-        summary = batteries.summarise(one.records, blending)
+        objective, summary = one.battery.options["objective"], one.summary
         fired = [diagnosis.name for diagnosis in one.diagnoses if diagnosis.fired]
         if "area_above_blending" in summary:
             area, half = summary["area_above_blending"], summary["norm_to_half"]
