@@ -435,7 +435,8 @@ class SeatbeltVAE(Fitting):
 
     def _infer_from(self, features, noise, training):
         """`_infer` from the encoder's features, (M, f)."""
-        posteriors, samples = [], []
+        posteriors: list[gaussians.Gaussian] = []
+        samples: list[tf.Tensor] = []
         for layer, head in enumerate(self.posterior_heads):
             hidden = features
             if layer > 0:

@@ -113,7 +113,7 @@ def maximum_damage(
         initial=initial,
         chunk_size=size,
     )
-    damages = found.value, found.first_value
+    damages = np.stack([found.value, found.first_value])
     if not np.all(np.isfinite(damages)):
         raise checks.invalid("victim", "finite posteriors and reconstructions", "a damage is not")
     if damage == "reconstruction":

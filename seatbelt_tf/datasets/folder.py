@@ -72,8 +72,8 @@ class Folder(Source):
 
     def open(self, split, image_size, data_dir):
         index = self._index(data_dir)
-        arrays = _decoded(self._path, index, image_size, _cache(data_dir))
-        return Rows(*arrays, np.array(self._parts(index)[split]))
+        images, labels = _decoded(self._path, index, image_size, _cache(data_dir))
+        return Rows(images, labels, np.array(self._parts(index)[split]))
 
     def _index(self, data_dir) -> folder_index.Index:
         index = folder_index.read(self._path, _cache(data_dir))

@@ -33,6 +33,10 @@ class Lipschitz(Defence):
     no part of a reconstruction and keep their networks.
     """
 
+    bound: float
+    latent_scale: float
+    max_stddev: float
+
     def networks(self, model, found):
         """See `Defence.networks`."""
         del found

@@ -32,6 +32,10 @@ class MCMC(Defence):
     standard deviation: with draws ε its mean is z' − stddev ∘ ε, so that mean + stddev ∘ ε is z'.
     """
 
+    chain_steps: int
+    leapfrog_steps: int
+    step_size: float
+
     def inferred(self, model, images, inference, noise):
         """See `Defence.inferred`."""
         stddevs = tuple(posterior.stddev for posterior in inference.posteriors)

@@ -1,10 +1,12 @@
 """The defences' options, their defaults and ranges, checked without TensorFlow."""
 
+from typing import Any
+
 from seatbelt_tf import checks
 
 ATTACKS = ("shift", "divergence", "target", "target_latent")
 # What training against attacks maximises is in `perturbations`; distances are in pixel units.
-DEFAULTS = {
+DEFAULTS: dict[str, dict[str, Any]] = {
     "adversarial": {"radius": 4.0, "steps": 2, "weight": 0.5, "attack": "shift"},
     "input_noise": {"noise": 0.1},
     "learned_scale": {},

@@ -115,16 +115,17 @@ def scaled_down(scorer, images, targets, records, norms=RAY_NORMS):
         Records of the smaller attacks, with the fields that `areas` names.
     """
     relative = relative_norms(records)
-    rows, scales = [], []
+    attacks: list[np.integer] = []
+    sizes: list[float] = []
     for pair in range(len(images)):
         last = np.inf
         for row in sorted(np.flatnonzero(records["pair"] == pair), key=lambda row: -relative[row]):
             if 0 < relative[row] < 0.98 * last:
                 last = relative[row]
                 smaller = norms[norms < last]
-                rows += [row] * len(smaller)
-                scales += (smaller / last).tolist()
-    rows, scales = np.array(rows, int), np.array(scales, np.float32)
+                attacks += [row] * len(smaller)
+                sizes += (smaller / last).tolist()
+    rows, scales = np.array(attacks, int), np.array(sizes, np.float32)
     pairs = records["pair"][rows]
     distortions = records["adversarial"][rows] - images[pairs]
     shrunk = images[pairs] + scales[:, None, None, None] * distortions

@@ -57,7 +57,7 @@ class Downstream(NamedTuple):
             "drop", attacked less clean of the same attacked images (negative: worse); and, of each
             radius as a number, the attack end to end.
         """
-        table = {}
+        table: dict[str, dict] = {}
         for task, correct in self.correct.items():
             attacked = self.attacked_correct[task]
             table[task] = {
@@ -65,8 +65,8 @@ class Downstream(NamedTuple):
                 "attacked": bootstrap_interval(attacked),
                 "drop": bootstrap_interval(attacked.astype(float) - correct[self.rows]),
             }
-            for place, radius in enumerate(self.radii):
-                found = self.end_to_end_correct[task][place]
+            withstood = (self.end_to_end_correct or {}).get(task, ())
+            for radius, found in zip(self.radii, withstood, strict=True):
                 table[task][float(radius)] = bootstrap_interval(found)
         return table
 

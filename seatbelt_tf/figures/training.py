@@ -81,7 +81,8 @@ def _training_order(match):
 
 def _training_panel(axes, steps, series):
     layers = list(dict.fromkeys(match[2] for match, _ in series))
-    handles, has_validation = {}, False
+    handles: dict[str, Line2D] = {}
+    has_validation = False
     for match, values in series:
         is_validation, quantity = match.groups()
         several = quantity.isdigit()
