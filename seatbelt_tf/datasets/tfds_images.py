@@ -3,7 +3,7 @@
 import functools
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -62,7 +62,7 @@ class TFDSImages(Source):
     def check(self, data_dir: str | os.PathLike | None) -> None:
         self._complete(data_dir)
 
-    def _complete(self, data_dir) -> Prepared:
+    def _complete(self, data_dir: str | os.PathLike | None) -> Prepared:
         """The prepared dataset; ValueError when it is not there, or not all of it."""
         prepared = find_prepared(self.name, data_dir)
         directory = data_directory(data_dir)
@@ -113,7 +113,9 @@ def _decode_once(source, directory, fingerprint, rows, tfds_split, image_size, d
     return byte_cache.on_disk(byte_cache.directory_for(data_dir), stem, batches, specs)
 
 
-def _batches(source: TFDSImages, directory: pathlib.Path, tfds_split: str, image_size: int):
+def _batches(
+    source: TFDSImages, directory: pathlib.Path, tfds_split: str, image_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Generates (images, labels) in the order of the files."""
     import tensorflow as tf
     import tensorflow_datasets as tfds
