@@ -38,6 +38,10 @@ def main():
     """Writes the pages and says where the first one is."""
     directory = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build" / "reference")
     sys.path.insert(0, str(ROOT))
+    import numpy.typing
+
+    # It would be written out, in five lines.
+    numpy.typing.ArrayLike = type("ArrayLike", (), {"__module__": "numpy.typing"})
     import seatbelt_tf
 
     # pdoc looks for names in the module's dictionary, where lazy ones are missing.
