@@ -34,7 +34,7 @@ class _Brightness(registry.Source):
 
     def info(self, data_dir):
         return registry.DatasetInfo(
-            *("brightness", (4, 4, 1), {"test": 3}, None, None),
+            *("brightness", (4, 4, 1), {"test": 3}, {"level": 5}, None),
             *("made here", "none", "nothing to get"),
         )
 
