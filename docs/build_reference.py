@@ -50,6 +50,10 @@ def main():
     )
     directory = parser.parse_args().directory
     sys.path.insert(0, str(ROOT))
+    import numpy.typing
+
+    # It would be written out, in five lines.
+    numpy.typing.ArrayLike = type("ArrayLike", (), {"__module__": "numpy.typing"})
     import seatbelt_tf
 
     # pdoc looks for names in the module's dictionary, where lazy ones are missing.

@@ -16,8 +16,11 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Sequence
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from export.errors import ServingError
 
@@ -43,7 +46,7 @@ _CODES = {
 }
 
 
-def connect(address, model="seatbelt", **options):
+def connect(address: str, model: str = "seatbelt", **options: Any) -> "Client":
     """A client for a server's address.
 
     Args:
@@ -79,7 +82,14 @@ class Client(abc.ABC):
         retries: how often a call is repeated while the server is unavailable, with growing pauses.
     """
 
-    def __init__(self, address, model="seatbelt", version=None, timeout=TIMEOUT, retries=RETRIES):
+    def __init__(
+        self,
+        address: str,
+        model: str = "seatbelt",
+        version: int | None = None,
+        timeout: float = TIMEOUT,
+        retries: int = RETRIES,
+    ) -> None:
         self.address, self.model, self.version = address, model, version
         self.timeout, self.retries = timeout, retries
         if not timeout > 0 or retries < 0:
@@ -88,37 +98,39 @@ class Client(abc.ABC):
                 f"retries. Received: timeout={timeout!r}, retries={retries!r}"
             )
 
-    def encode(self, images):
+    def encode(self, images: ArrayLike) -> dict[str, np.ndarray]:
         """embedding, mean_i and stddev_i of images (M, H, W, C) in [-1, 1]."""
         return self.predict("encode", images=np.asarray(images, np.float32))
 
-    def reconstruct(self, images):
+    def reconstruct(self, images: ArrayLike) -> dict[str, np.ndarray]:
         """reconstruction (M, H, W, C) of images (M, H, W, C) in [-1, 1]."""
         return self.predict("reconstruct", images=np.asarray(images, np.float32))
 
-    def decode(self, latents):
+    def decode(self, latents: Sequence[ArrayLike]) -> dict[str, np.ndarray]:
         """reconstruction (M, H, W, C) of latents, a sequence of (M, d_i), bottom layer first."""
         named = {f"latent_{i}": np.asarray(x, np.float32) for i, x in enumerate(latents, 1)}
         return self.predict("decode", **named)
 
-    def score(self, images, seed):
+    def score(self, images: ArrayLike, seed: ArrayLike) -> dict[str, np.ndarray]:
         """elbo, log_likelihood and kl (M,), nats, of images; seed: (M, 2) integers, one a row."""
         images, seed = np.asarray(images, np.float32), np.asarray(seed, np.int32)
         return self.predict("score", images=images, seed=seed)
 
-    def sample(self, seed):
+    def sample(self, seed: ArrayLike) -> dict[str, np.ndarray]:
         """sample (M, H, W, C) from the prior; seed: (M, 2) integers, one a row."""
         return self.predict("sample", seed=np.asarray(seed, np.int32))
 
-    def encode_image_bytes(self, images):
+    def encode_image_bytes(self, images: Sequence[bytes]) -> dict[str, np.ndarray]:
         """As `encode`, of the bytes of PNG or JPEG files: a sequence (M,)."""
         return self.predict("encode_image_bytes", image_bytes=list(images))
 
-    def reconstruct_image_bytes(self, images):
+    def reconstruct_image_bytes(self, images: Sequence[bytes]) -> dict[str, np.ndarray]:
         """As `reconstruct`, of the bytes of PNG or JPEG files: a sequence (M,)."""
         return self.predict("reconstruct_image_bytes", image_bytes=list(images))
 
-    def predict(self, signature, /, **inputs):
+    def predict(
+        self, signature: str, /, **inputs: ArrayLike | list[bytes]
+    ) -> dict[str, np.ndarray]:
         """Any signature of the served model.
 
         Args:
@@ -149,10 +161,10 @@ class Client(abc.ABC):
     def _call(self, signature, inputs, timeout):
         """One attempt: dict of output name to array, or ServingError."""
 
-    def close(self):  # noqa: B027
+    def close(self) -> None:  # noqa: B027
         """Lets the connection go."""
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_):
@@ -162,7 +174,7 @@ class Client(abc.ABC):
 class GrpcClient(Client):
     """A `Client` over gRPC, the faster one; its address is HOST:PORT."""
 
-    def __init__(self, address, *args, **kwargs):
+    def __init__(self, address: str, *args: Any, **kwargs: Any) -> None:
         super().__init__(address, *args, **kwargs)
         try:
             import grpc
@@ -195,7 +207,7 @@ class GrpcClient(Client):
             raise ServingError(error.code().name, error.details()) from None
         return {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}
 
-    def close(self):
+    def close(self) -> None:
         self._channel.close()
 
 

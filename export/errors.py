@@ -9,6 +9,6 @@ class ServingError(RuntimeError):
         message: the server's own words.
     """
 
-    def __init__(self, code, message):
+    def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
         self.code, self.message = code, message

@@ -46,7 +46,7 @@ class _ImportedWithKeras(importlib.abc.MetaPathFinder):
                 execute(module)
                 importlib.import_module(_HOME["SeatbeltVAE"])
 
-            spec.loader.exec_module = execute_and_register
+            spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
         return spec
 
 

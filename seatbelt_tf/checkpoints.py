@@ -82,7 +82,7 @@ class Checkpoints:
         for step, path in reversed(found):
             try:
                 arrays = tensors.load(path, expected)
-                if tensors.digest(arrays) != _NAME.fullmatch(path.name)[2]:
+                if tensors.digest(arrays) != path.stem.rpartition("-")[2]:
                     raise ValueError("the contents are not those that were written")
             except ValueError as error:
                 path.replace(path.with_suffix(".damaged"))

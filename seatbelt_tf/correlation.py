@@ -29,14 +29,23 @@ it acts like a β-VAE (Mathieu et al. 2019).
 import math
 
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from seatbelt_tf import checks, presets, replicas
+from seatbelt_tf.gaussians import Gaussian
 
 # Log densities held at once when no block size is given; see benchmarks/total_correlation.py.
 BLOCK_ELEMENTS = 1 << 18
 
 
-def total_correlation(samples, means, stddevs, dataset_size=None, estimator="mws", block_size=None):
+def total_correlation(
+    samples: ArrayLike,
+    means: ArrayLike,
+    stddevs: ArrayLike,
+    dataset_size: int | None = None,
+    estimator: str = "mws",
+    block_size: int | None = None,
+) -> tf.Tensor:
     """Minibatch estimate of the total correlation at each sample (module docstring; eq. 43).
 
     Memory is linear in M: rows are scored in blocks, which are computed again for the gradient.
@@ -59,17 +68,19 @@ def total_correlation(samples, means, stddevs, dataset_size=None, estimator="mws
             tensors); the estimator is unknown, `dataset_size` is missing for "mss" or below M, or
             the block size is not positive.
     """
-    samples, means, stddevs = (tf.convert_to_tensor(t) for t in (samples, means, stddevs))
-    for name, tensor in (("samples", samples), ("means", means), ("stddevs", stddevs)):
+    given = {"samples": samples, "means": means, "stddevs": stddevs}
+    tensors = {name: tf.convert_to_tensor(values) for name, values in given.items()}
+    drawn = tensors["samples"]
+    for name, tensor in tensors.items():
         shape = tensor.shape
-        if shape.rank != 2 or not shape.is_compatible_with(samples.shape) or 0 in tuple(shape):
+        if shape.rank != 2 or not shape.is_compatible_with(drawn.shape) or 0 in tuple(shape):
             raise checks.invalid(
                 f"{name}.shape",
-                f"(M, d), the same for samples {tuple(samples.shape)}, means and stddevs",
+                f"(M, d), the same for samples {tuple(drawn.shape)}, means and stddevs",
                 tuple(shape),
             )
-        if not tensor.dtype.is_floating or tensor.dtype != samples.dtype:
-            received = f"{tensor.dtype.name}, samples {samples.dtype.name}"
+        if not tensor.dtype.is_floating or tensor.dtype != drawn.dtype:
+            received = f"{tensor.dtype.name}, samples {drawn.dtype.name}"
             raise checks.invalid(f"{name}.dtype", "one floating type for all three", received)
         if hasattr(tensor, "numpy"):
             smallest = 0.0 if name == "stddevs" else -float("inf")
@@ -79,18 +90,21 @@ def total_correlation(samples, means, stddevs, dataset_size=None, estimator="mws
                 raise checks.invalid(name, expected, "others among them")
     checks.one_of("estimator", estimator, presets.TC_ESTIMATORS)
     presets.check_model_options({"tc_estimator": estimator, "dataset_size": dataset_size})
-    rows = samples.shape[0]
+    rows = drawn.shape[0]
     if dataset_size is not None and rows is not None and dataset_size < rows:
         raise checks.invalid(
             "dataset_size", f"at least {rows}, the number of samples", dataset_size
         )
     if block_size is not None:
         checks.positive_integer("block_size", block_size)
-    own = tf.range(tf.shape(samples)[0])
-    return _estimate(samples, means, stddevs, own, dataset_size, estimator, block_size)
+    own = tf.range(tf.shape(drawn)[0])
+    means, stddevs = tensors["means"], tensors["stddevs"]
+    return _estimate(drawn, means, stddevs, own, dataset_size, estimator, block_size)
 
 
-def total_correlation_of_replica(samples, posterior, dataset_size, estimator):
+def total_correlation_of_replica(
+    samples: tf.Tensor, posterior: Gaussian, dataset_size: int | None, estimator: str
+) -> tf.Tensor:
     """`total_correlation` of this replica's rows within the global batch: (M, d) -> (M,), nats.
 
     The posteriors of all replicas are gathered, and gradients flow back through the gather.

@@ -3,6 +3,7 @@
 import inspect
 import math
 import warnings
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -20,11 +21,13 @@ class Fitting(keras.Model):
         self._means = {name: keras.metrics.Mean(name=name) for name in names}
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         """The running means shown while fitting, all in nats an image."""
         return list(self._means.values())
 
-    def fit(self, x=None, y=None, batch_size=None, *args, **kwargs):
+    def fit(
+        self, x: Any = None, y: Any = None, batch_size: int | None = None, *args: Any, **kwargs: Any
+    ) -> keras.callbacks.History:
         """Trains the model on images: see `keras.Model.fit`.
 
         Args:
@@ -78,7 +81,7 @@ class Fitting(keras.Model):
             pixels.check_data(images, None, self.image_shape, "validation_data")
         return super().fit(x, y, batch_size, *args, **kwargs)
 
-    def evaluate(self, x=None, *args, **kwargs):
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Mean ELBO and its parts over images: see `keras.Model.evaluate`.
 
         Args:
@@ -92,7 +95,7 @@ class Fitting(keras.Model):
         pixels.check_data(x, None, self.image_shape, "x")
         return super().evaluate(x, *args, **kwargs)
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One update from a (M, H, W, C) batch: on each replica, its part of the global batch."""
         images = self._batch(data)
         step = tf.identity(self.optimizer.iterations)
@@ -112,7 +115,7 @@ class Fitting(keras.Model):
             self.optimizer.apply(gradients, self.trainable_variables)
             return self._update_metrics(terms)
 
-    def test_step(self, data):
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """The terms of the objective on a (M, H, W, C) batch, without an update."""
         images = self._batch(data)
         # Images seen since the metrics were reset: other noise for every batch of one pass, the
@@ -129,7 +132,7 @@ class Fitting(keras.Model):
         pixels.check_spec(images.shape, images.dtype, self.image_shape)
         return tf.cast(images, tf.float32)
 
-    def small_batch_warning(self, batch_size):
+    def small_batch_warning(self, batch_size: int) -> str | None:
         """Why a batch of this size is too small for the penalty on total correlation, or None.
 
         Below about 10·d_L images the minibatch estimate is dominated by each sample's own

@@ -1,10 +1,12 @@
 """The Seatbelt-VAE family as one Keras model."""
 
 import inspect
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
 
 import keras
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from seatbelt_tf import (
     checks,
@@ -35,9 +37,9 @@ class Inference(NamedTuple):
         priors: `Gaussian`s of (M, d_i): p(z^i | z^(i+1)) at the samples; Normal(0, I) at the top.
     """
 
-    posteriors: tuple
-    samples: tuple
-    priors: tuple
+    posteriors: tuple[gaussians.Gaussian, ...]
+    samples: tuple[tf.Tensor, ...]
+    priors: tuple[gaussians.Gaussian, ...]
 
 
 @keras.saving.register_keras_serializable(package="seatbelt_tf")
@@ -95,21 +97,21 @@ class SeatbeltVAE(Fitting):
 
     def __init__(
         self,
-        image_shape=(64, 64, 1),
-        latent_dims=(48, 24, 12, 6),
-        beta=6.0,
-        dataset_size=None,
-        penalty="tc",
-        likelihood_from="all",
-        inference="skip",
-        kl_estimator="mixed",
-        tc_estimator="mws",
-        free_bits=0.125,
-        likelihood_scale=0.1,
-        defences=None,
-        seed=0,
-        **kwargs,
-    ):
+        image_shape: Sequence[int] = (64, 64, 1),
+        latent_dims: Sequence[int] = (48, 24, 12, 6),
+        beta: float = 6.0,
+        dataset_size: int | None = None,
+        penalty: str = "tc",
+        likelihood_from: str = "all",
+        inference: str = "skip",
+        kl_estimator: str = "mixed",
+        tc_estimator: str = "mws",
+        free_bits: float = 0.125,
+        likelihood_scale: float = 0.1,
+        defences: dict[str, dict[str, Any]] | None = None,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         *own, _ = inspect.signature(SeatbeltVAE).parameters
         for name in kwargs:
             checks.one_of("argument", name, [*own, *_KERAS_ARGUMENTS])
@@ -145,7 +147,7 @@ class SeatbeltVAE(Fitting):
         self.build((None, *self.image_shape))
 
     @classmethod
-    def from_preset(cls, name, layers=4, beta=6.0, **options):
+    def from_preset(cls, name: str, layers: int = 4, beta: float = 6.0, **options: Any) -> Self:
         """A model of the paper's sizes for a dataset (appendix G, equations 44 to 47).
 
         Args:
@@ -199,16 +201,16 @@ class SeatbeltVAE(Fitting):
         inputs = sum(self.latent_dims) if self.likelihood_from == "all" else self.latent_dims[0]
         self.decoder = defended.convolutional_decoder(inputs, self.image_shape, policy, decoder)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         """Every layer is built by the constructor: the shape is checked, nothing is made."""
         pixels.check_spec(tf.TensorShape(input_shape), tf.float32, self.image_shape, "input")
         self.built = True
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), **{name: getattr(self, name) for name in self._options}}
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: ArrayLike, training: bool = False) -> tf.Tensor:
         """The mean reconstruction with every latent at its mean: (M, H, W, C) -> the same.
 
         Raises:
@@ -220,7 +222,7 @@ class SeatbeltVAE(Fitting):
             inference = self._defences.inferred(self, inputs, inference, None)
         return self._decode(inference.samples, training)
 
-    def encode(self, images):
+    def encode(self, images: ArrayLike) -> tuple[gaussians.Gaussian, ...]:
         """Posterior means and standard deviations by layer, ancestors at their means.
 
         Args:
@@ -234,7 +236,7 @@ class SeatbeltVAE(Fitting):
         """
         return self.posteriors(pixels.check_images(images, self.image_shape))
 
-    def embed(self, images):
+    def embed(self, images: ArrayLike) -> tf.Tensor:
         """What other systems are to read of images: `embedding` of their posteriors.
 
         Args:
@@ -248,7 +250,7 @@ class SeatbeltVAE(Fitting):
         """
         return self.embedding(self.encode(images))
 
-    def embedding(self, posteriors):
+    def embedding(self, posteriors: Sequence[gaussians.Gaussian]) -> tf.Tensor:
         """The means of all layers, concatenated; the defence `pca` puts its own in units of pixels.
 
         Those with `pca` and L = 1 move by ‖d‖₂ at most when the image moves by d.
@@ -262,7 +264,7 @@ class SeatbeltVAE(Fitting):
         means = tuple(posterior.mean for posterior in posteriors)
         return tf.concat(self._defences.embedding(means), axis=1)
 
-    def infer(self, images, seed=0):
+    def infer(self, images: ArrayLike, seed: int = 0) -> Inference:
         """Posteriors, samples drawn down the chain, and priors at those samples.
 
         Args:
@@ -280,7 +282,7 @@ class SeatbeltVAE(Fitting):
             images, self._noise(tf.shape(images)[0], draws.ON_REQUEST, checks.seed("seed", seed))
         )
 
-    def decode(self, latents):
+    def decode(self, latents: Sequence[ArrayLike]) -> tf.Tensor:
         """Mean images of latents of every layer.
 
         Args:
@@ -293,22 +295,22 @@ class SeatbeltVAE(Fitting):
             ValueError: another number of layers, other shapes, no rows, or numbers that are not
                 floating-point and (of eager tensors) finite.
         """
-        latents = [_checked_latent(latent) for latent in latents]
+        tensors = [_checked_latent(latent) for latent in latents]
         expected = [tf.TensorShape([None, units]) for units in self.latent_dims]
-        fits = len(latents) == len(expected) and all(
-            latent.shape.is_compatible_with(shape)
-            for latent, shape in zip(latents, expected, strict=True)
+        fits = len(tensors) == len(expected) and all(
+            tensor.shape.is_compatible_with(shape)
+            for tensor, shape in zip(tensors, expected, strict=True)
         )
-        counts = {latent.shape[0] for latent in latents if latent.shape.rank} - {None}
+        counts = {tensor.shape[0] for tensor in tensors if tensor.shape.rank} - {None}
         if not fits or len(counts) > 1 or 0 in counts:
             raise checks.invalid(
                 "latents.shape",
                 f"one (M, d) tensor a layer, d in {self.latent_dims}",
-                [tuple(latent.shape) for latent in latents],
+                [tuple(tensor.shape) for tensor in tensors],
             )
-        return self._decode(latents)
+        return self._decode(tensors)
 
-    def sample(self, count, seed=0):
+    def sample(self, count: int, seed: int = 0) -> tf.Tensor:
         """Mean images of latents drawn from the prior: -> (count, H, W, C) float32.
 
         Args:
@@ -321,7 +323,7 @@ class SeatbeltVAE(Fitting):
         count = checks.positive_integer("count", count)
         return self._sample(self._noise(count, draws.PRIOR, checks.seed("seed", seed)))
 
-    def elbo(self, images, seed=0):
+    def elbo(self, images: ArrayLike, seed: int = 0) -> tf.Tensor:
         """Evidence lower bound without penalty or free bits, from one draw of the latents.
 
         Estimated with closed-form KL for the top layer and log-ratios at the samples below it
@@ -343,7 +345,9 @@ class SeatbeltVAE(Fitting):
         likelihood = self.log_likelihood(images, inference.samples)
         return likelihood - objectives.elbo_divergence(inference, self.kl_estimator)
 
-    def posteriors(self, images, noise=None):
+    def posteriors(
+        self, images: tf.Tensor, noise: Sequence[tf.Tensor] | None = None
+    ) -> tuple[gaussians.Gaussian, ...]:
         """Posteriors by layer with ancestors at their means or at given draws (for attacks).
 
         Nothing is checked, so that it can be differentiated and compiled.
@@ -369,11 +373,11 @@ class SeatbeltVAE(Fitting):
             lambda t: tf.reshape(t, [rows, draws, t.shape[-1]]), posteriors
         )
 
-    def surrogate(self):
+    def surrogate(self) -> "SeatbeltVAE | None":
         """For attacks (see `attacks.Attackable`): the model without its chain, None without one."""
         return mcmc.without_chain(self) if "mcmc" in self.defences else None
 
-    def log_likelihood(self, images, latents):
+    def log_likelihood(self, images: tf.Tensor, latents: Sequence[tf.Tensor]) -> tf.Tensor:
         """log p(x | z) of images given latents of every layer, unchecked (for attacks).
 
         Args:
@@ -385,11 +389,11 @@ class SeatbeltVAE(Fitting):
         """
         return objectives.log_likelihood(images, self._decode(latents), self.scale())
 
-    def scale(self):
+    def scale(self) -> float | tf.Tensor:
         """The standard deviation of p(x | z): likelihood_scale, unless a defence learns it."""
         return self._defences.scale(self.likelihood_scale)
 
-    def adapt(self, images):
+    def adapt(self, images: ArrayLike) -> None:
         """Gives the defences what they take from training images; `pca` needs it before training.
 
         Args:
@@ -400,7 +404,7 @@ class SeatbeltVAE(Fitting):
         """
         self._defences.adapt(self, pixels.check_images(images, self.image_shape).numpy())
 
-    def is_adapted(self):
+    def is_adapted(self) -> bool:
         """Whether the model may be trained: `adapt` was called, or no defence needs it."""
         return self._defences.is_adapted()
 
@@ -435,7 +439,8 @@ class SeatbeltVAE(Fitting):
 
     def _infer_from(self, features, noise, training):
         """`_infer` from the encoder's features, (M, f)."""
-        posteriors, samples = [], []
+        posteriors: list[gaussians.Gaussian] = []
+        samples: list[tf.Tensor] = []
         for layer, head in enumerate(self.posterior_heads):
             hidden = features
             if layer > 0:
@@ -451,7 +456,9 @@ class SeatbeltVAE(Fitting):
             samples.append(draw)
         return Inference(tuple(posteriors), tuple(samples), self.priors(samples, training))
 
-    def priors(self, latents, training=False):
+    def priors(
+        self, latents: Sequence[tf.Tensor], training: bool = False
+    ) -> tuple[gaussians.Gaussian, ...]:
         """p(z^i | z^(i+1)) by layer, Normal(0, I) at the top, unchecked (for attacks).
 
         Args:

@@ -31,7 +31,7 @@ class ObjectiveTerms(NamedTuple):
     loss: tf.Tensor
     elbo: tf.Tensor
     log_likelihood: tf.Tensor
-    kl: tuple
+    kl: tuple[tf.Tensor, ...]
     total_correlation: tf.Tensor
 
 

@@ -1,7 +1,10 @@
 """Checks of images: before training, at the public methods, and inside every training step."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from seatbelt_tf import checks
 
@@ -62,7 +65,7 @@ def check_images(values, image_shape, name="images"):
     return values
 
 
-def check_bounds(bounds):
+def check_bounds(bounds: tuple[float, float]) -> tuple[float, float]:
     """(lower, upper) of pixels as two floats, which may be infinite.
 
     Raises:
@@ -78,7 +81,9 @@ def check_bounds(bounds):
     return lower, upper
 
 
-def check_within(images, image_shape, bounds, name="images"):
+def check_within(
+    images: ArrayLike, image_shape: Sequence[int], bounds: tuple[float, float], name: str = "images"
+) -> np.ndarray:
     """Images that an attack may start from, as a float32 array.
 
     Args:

@@ -1,6 +1,7 @@
 """The paper's sizes (appendix G) and the model's options, checked without TensorFlow."""
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from seatbelt_tf import checks
 from seatbelt_tf.defences import settings
@@ -16,8 +17,8 @@ class Preset(NamedTuple):
         latent_dims: units by layer of the deepest model, bottom first; L layers use the last L.
     """
 
-    image_shape: tuple
-    latent_dims: tuple
+    image_shape: tuple[int, int, int]
+    latent_dims: tuple[int, ...]
 
 
 _SMALL, _LARGE = (96, 48, 24, 12, 6), (256, 128, 64, 32)
@@ -51,7 +52,9 @@ USUAL_ATTACK = {"layers": "all", "draws": 4, "restarts": 0}
 ATTACK_OBJECTIVES = ("latent_kl", "latent_w2", "latent_w2_squared", "output")
 
 
-def member(latent_dims, penalty, beta, likelihood_from="all"):
+def member(
+    latent_dims: Sequence[int], penalty: str, beta: float, likelihood_from: str = "all"
+) -> str:
     """What a model of these options is called (README's table)."""
     if len(latent_dims) == 1:
         return "VAE" if beta == 1 else {"tc": "β-TCVAE", "kl": "β-VAE"}[penalty]
@@ -62,7 +65,7 @@ def member(latent_dims, penalty, beta, likelihood_from="all"):
     return "Seatbelt-VAE" if penalty == "tc" else "KL-penalised hierarchical VAE"
 
 
-def filters_for(image_shape):
+def filters_for(image_shape: Sequence[int]) -> tuple[int, ...]:
     """Filters of the encoder's convolutions by the paper's rule: (H, W, C) -> a tuple of ints.
 
     {32, 32, 64, 64, 512} for one channel, {64, 64, 128, 128, 512} otherwise; images above 64×64
@@ -73,7 +76,7 @@ def filters_for(image_shape):
     return (narrow, narrow, *[wide] * (halvings - 2), 512)
 
 
-def preset_sizes(name, layers):
+def preset_sizes(name: str, layers: int) -> Preset:
     """The paper's sizes for a dataset and depth (equations 44 to 47).
 
     Args:
@@ -93,7 +96,7 @@ def preset_sizes(name, layers):
     return preset._replace(latent_dims=preset.latent_dims[-layers:])
 
 
-def check_model_options(options):
+def check_model_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Normalised copies of `SeatbeltVAE`'s arguments, which see.
 
     Args:

@@ -20,6 +20,8 @@ import math
 import os
 import pathlib
 import shutil
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from seatbelt_tf import checkpoints, checks, configuration
 from seatbelt_tf.storage import (
@@ -33,6 +35,9 @@ from seatbelt_tf.storage import (
     write_json,
     write_text,
 )
+
+if TYPE_CHECKING:
+    from seatbelt_tf.model import SeatbeltVAE
 
 __all__ = ["Run", "claim", "read_json", "replacing", "unfinished", "write_json", "write_text"]
 
@@ -56,7 +61,7 @@ class Run:
         path: the directory.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike) -> None:
         self.path = pathlib.Path(path)
         self.config_file, self.checkpoints, self.model_file, self.metrics_file = (
             self.path / name for name in CONTENTS[:4]
@@ -65,7 +70,7 @@ class Run:
             self.path / name for name in CONTENTS[4:]
         )
 
-    def check_new(self, overwrite=False):
+    def check_new(self, overwrite: bool = False) -> None:
         """Raises ValueError unless a new run can be started here; touches nothing.
 
         Args:
@@ -85,7 +90,7 @@ class Run:
                 "run", "a directory that is new, empty or holds a run", repr(str(self.path))
             )
 
-    def create(self, config, overwrite=False):
+    def create(self, config: Mapping[str, Any], overwrite: bool = False) -> None:
         """Starts a new run, replacing an earlier one's files if told to.
 
         Args:
@@ -112,7 +117,7 @@ class Run:
             ) from error
 
     @contextlib.contextmanager
-    def held(self):
+    def held(self) -> Iterator[None]:
         """The run for this process alone while the block runs.
 
         Raises:
@@ -127,7 +132,7 @@ class Run:
                 )
             yield
 
-    def config(self):
+    def config(self) -> dict[str, Any]:
         """The run's configuration, a dict.
 
         Raises:
@@ -150,14 +155,14 @@ class Run:
             ) from error
         return config
 
-    def new_model(self, **options):
+    def new_model(self, **options: Any) -> "SeatbeltVAE":
         """A model of the run's configuration with initial weights; `options` go before it."""
         options = {**self.config()["model"], **options}
         from seatbelt_tf.model import SeatbeltVAE
 
         return SeatbeltVAE(**options)
 
-    def check_resumable(self):
+    def check_resumable(self) -> bool:
         """Whether there are checkpoints; ValueError if training had begun and there are none."""
         has_checkpoints = bool(checkpoints.Checkpoints(self.checkpoints).paths())
         has_begun = any(path.exists() for path in (self.metrics_file, self.events, self.model_file))
@@ -165,7 +170,7 @@ class Run:
             raise checkpoints.lost(self.checkpoints)
         return has_checkpoints
 
-    def check_trained(self):
+    def check_trained(self) -> None:
         """Raises ValueError unless there is a run here whose training has ended."""
         self.config()
         if not self.model_file.is_file():
@@ -176,12 +181,12 @@ class Run:
                 repr(str(self.path)),
             )
 
-    def model_digest(self):
+    def model_digest(self) -> str:
         """A short hash of model.keras, which tells results of different trainings apart."""
         status = self.model_file.stat()
         return _digest(self.model_file, status.st_ino, status.st_mtime_ns, status.st_size)
 
-    def load_model(self, **options):
+    def load_model(self, **options: Any) -> "SeatbeltVAE":
         """The trained model: built from config.json, with tensors by name, shape and dtype.
 
         Args:
@@ -200,12 +205,12 @@ class Run:
         model.compile()
         return model
 
-    def save_model(self, model):
+    def save_model(self, model: "SeatbeltVAE") -> None:
         """Writes model.keras, aside and renamed."""
         with replacing(self.model_file) as path:
             model.save(path)
 
-    def append_metrics(self, row):
+    def append_metrics(self, row: Mapping[str, float | None]) -> None:
         """Adds a row to metrics.csv.
 
         Args:
@@ -221,7 +226,7 @@ class Run:
         writer.writerow(row)
         write_text(self.metrics_file, text.getvalue())
 
-    def read_metrics(self):
+    def read_metrics(self) -> dict[str, list[float]]:
         """metrics.csv as a dict of column name to list of floats (NaN where empty).
 
         Raises:
@@ -237,7 +242,7 @@ class Run:
         except (ValueError, TypeError, KeyError, csv.Error) as error:
             raise checks.invalid("metrics.csv", "numbers in columns", f"{error}") from error
 
-    def truncate_metrics(self, step):
+    def truncate_metrics(self, step: int) -> None:
         """Drops the rows after a step, and a last one that is incomplete."""
         table = self.read_metrics()
         if not table:

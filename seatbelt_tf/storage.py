@@ -7,6 +7,8 @@ import math
 import os
 import pathlib
 import secrets
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from seatbelt_tf import checks
 
@@ -14,7 +16,7 @@ MAX_JSON_BYTES = 2**20
 
 
 @contextlib.contextmanager
-def replacing(path):
+def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """A temporary path beside `path` that takes its place if the block succeeds."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,18 +71,18 @@ def check_place(name, path):
         raise checks.invalid(name, wanted, repr(str(path)))
 
 
-def write_text(path, text):
+def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes a text file, aside and renamed."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path, value):
+def write_json(path: str | os.PathLike, value: Any) -> None:
     """Writes JSON-compatible data, aside and renamed; NaN is refused."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def read_json(path):
+def read_json(path: str | os.PathLike) -> Any:
     """Reads JSON strictly.
 
     Args:
@@ -127,7 +129,7 @@ def _without_duplicates(pairs):
 
 
 @contextlib.contextmanager
-def claim(path, wait=False):
+def claim(path: str | os.PathLike, wait: bool = False) -> Iterator[bool]:
     """The right to write `path`, held by one process at a time while the block runs.
 
     The lock is the kernel's (flock on a hidden file beside `path`) and ends with the process that
@@ -191,7 +193,7 @@ def _locked(lock, wait):
         os.close(descriptor)
 
 
-def unfinished(paths):
+def unfinished(paths: Iterable[str | os.PathLike]) -> Iterator[pathlib.Path]:
     """The files that are this process's to make, one after another, until all are there.
 
     Any number of processes may go through the same paths at once: no file is made twice, and what

@@ -7,6 +7,7 @@ import oracles
 import pytest
 import tensorflow as tf
 
+from seatbelt_tf import correlation, gaussians
 from seatbelt_tf.objectives import total_correlation
 
 
@@ -26,6 +27,17 @@ def test_agrees_with_float64_loops_for_every_block_size(estimator, block_size):
     expected = oracles.total_correlation(*arguments, 500, estimator)
     # The bar of the specification; float32 sums of 37 terms err by about 1e-6.
     np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("estimator", ["mws", "mss"])
+def test_the_only_replica_has_the_estimate_of_the_batch(estimator):
+    samples, *posterior = map(tf.constant, _posteriors(37, 4))
+    found = correlation.total_correlation_of_replica(
+        samples, gaussians.Gaussian(*posterior), 500, estimator
+    )
+    expected = oracles.total_correlation(*_posteriors(37, 4), 500, estimator)
+    # As above.
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("estimator", ["mws", "mss"])

@@ -90,6 +90,15 @@ def test_what_a_killed_process_was_making_goes_to_the_one_that_waits(tmp_path):
             assert waiting.stdout.readline() == "1\n"
 
 
+def test_a_text_takes_its_place_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "notes.txt"
+    runs.write_text(path, "β = 6\n")
+    with pytest.raises(UnicodeEncodeError):
+        runs.write_text(path, "half of it, then \udc80")
+    assert path.read_text(encoding="utf-8") == "β = 6\n"
+    assert list(path.parent.iterdir()) == [path]
+
+
 def test_a_place_that_cannot_be_looked_at_is_refused(tmp_path, monkeypatch):
     storage.check_place("run", tmp_path / "new" / "run")
     with pytest.raises(ValueError, match=r"written to \(.*File name too long"):

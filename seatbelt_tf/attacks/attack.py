@@ -1,15 +1,17 @@
 """One call that attacks many images at once."""
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from seatbelt_tf import checks, pixels
 from seatbelt_tf.attacks import scoring, weight_path
 from seatbelt_tf.attacks.box_result import Status
 from seatbelt_tf.attacks.problem import Found, Problem
-from seatbelt_tf.attacks.victim import check_attackable, surrogate_of
+from seatbelt_tf.attacks.victim import Attackable, check_attackable, surrogate_of
 from seatbelt_tf.batches import in_batches
 
 
@@ -46,31 +48,31 @@ class AttackResult(NamedTuple):
     first_loss: np.ndarray
 
 
-def paper_weights(count=50):
+def paper_weights(count: int = 50) -> np.ndarray:
     """The paper's weights λ: (count,) float64, geometric from 2^-20 to 2^20 (section 5)."""
     return np.geomspace(2.0**-20, 2.0**20, checks.positive_integer("count", count))
 
 
 def attack(
-    victim,
-    images,
-    targets,
-    weights,
-    objective="latent_kl",
-    layers="all",
-    ancestors="mean",
-    bounds=(-1.0, 1.0),
-    max_evaluations=400,
-    seed=0,
+    victim: Attackable,
+    images: ArrayLike,
+    targets: ArrayLike,
+    weights: ArrayLike,
+    objective: str = "latent_kl",
+    layers: str | Sequence[int] = "all",
+    ancestors: str = "mean",
+    bounds: tuple[float, float] = (-1.0, 1.0),
+    max_evaluations: int = 400,
+    seed: int = 0,
     *,
-    draws=4,
-    squared_norm=False,
-    restarts=0,
-    pair_ids=None,
-    optimizer="lbfgs",
-    memory=None,
-    chunk_size=500,
-):
+    draws: int = 4,
+    squared_norm: bool = False,
+    restarts: int = 0,
+    pair_ids: ArrayLike | None = None,
+    optimizer: str = "lbfgs",
+    memory: int | None = None,
+    chunk_size: int = 500,
+) -> AttackResult:
     """Finds distortions d that minimise Δ = λ‖d‖₂ + divergence (the paper's equations 1, 2, 10).
 
     All B attacks are solved together, each on its own: none depends on the others (but for
@@ -140,7 +142,7 @@ def attack(
     return result
 
 
-def check_any_finite(statuses):
+def check_any_finite(statuses: np.ndarray) -> None:
     """Raises ValueError if none of the attacks could begin."""
     if np.all(statuses == Status.NOT_FINITE):
         raise checks.invalid("victim", "finite posteriors", "no divergence is finite")
@@ -154,21 +156,21 @@ class Attack:
 
     def __init__(
         self,
-        victim,
-        objective="latent_kl",
-        layers="all",
-        ancestors="mean",
-        bounds=(-1.0, 1.0),
-        max_evaluations=400,
-        seed=0,
+        victim: Attackable,
+        objective: str = "latent_kl",
+        layers: str | Sequence[int] = "all",
+        ancestors: str = "mean",
+        bounds: tuple[float, float] = (-1.0, 1.0),
+        max_evaluations: int = 400,
+        seed: int = 0,
         *,
-        draws=4,
-        squared_norm=False,
-        restarts=0,
-        optimizer="lbfgs",
-        memory=None,
-        chunk_size=500,
-    ):
+        draws: int = 4,
+        squared_norm: bool = False,
+        restarts: int = 0,
+        optimizer: str = "lbfgs",
+        memory: int | None = None,
+        chunk_size: int = 500,
+    ) -> None:
         check_attackable(victim)
         self._seed = checks.seed("seed", seed)
         self.problem = Problem(victim, objective, layers, ancestors, draws, seed, squared_norm)
@@ -176,12 +178,12 @@ class Attack:
         self._restarts = checks.whole_number("restarts", restarts)
         self._chunk_size = checks.positive_integer("chunk_size", chunk_size)
         self._max_evaluations = checks.positive_integer("max_evaluations", max_evaluations)
-        self._options = {"optimizer": optimizer, "memory": memory}
+        self._options: dict[str, Any] = {"optimizer": optimizer, "memory": memory}
         self._fresh_divergence = scoring.FreshDivergence(
             victim, objective, self.problem.layers, seed + 1
         )
         surrogate = surrogate_of(victim)
-        self._surrogate = None
+        self._surrogate: Attack | None = None
         if surrogate is not None:
             self._surrogate = Attack(
                 surrogate,
@@ -195,7 +197,13 @@ class Attack:
                 **self._options,
             )
 
-    def __call__(self, images, targets, weights, pair_ids=None):
+    def __call__(
+        self,
+        images: ArrayLike,
+        targets: ArrayLike,
+        weights: ArrayLike,
+        pair_ids: ArrayLike | None = None,
+    ) -> AttackResult:
         """Attacks the images: arguments of `attack` -> `AttackResult`."""
         images, targets, weights = _check_arguments(
             self.problem.victim, images, targets, weights, self._bounds
@@ -255,7 +263,9 @@ class Attack:
             weight_path.keep_better(best, np.arange(len(images)), at(transferred.adversarial))
         return best
 
-    def continued_loss(self, images, targets, weights, adversarial):
+    def continued_loss(
+        self, images: ArrayLike, targets: ArrayLike, weights: ArrayLike, adversarial: ArrayLike
+    ) -> np.ndarray:
         """Δ (B,) after as many evaluations again, from attacked images that were found before."""
         images, targets, weights = _check_arguments(
             self.problem.victim, images, targets, weights, self._bounds
@@ -273,7 +283,9 @@ class Attack:
         )
         return in_batches(minimize, *arrays, size=self._chunk_size)
 
-    def divergence_and_gradient(self, targets):
+    def divergence_and_gradient(
+        self, targets: np.ndarray
+    ) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
         """The divergence part of Δ towards given targets, as the attacker sees it.
 
         Args:
@@ -291,18 +303,22 @@ class Attack:
         return lambda images: in_batches(function, images, prepared, size=self._chunk_size)
 
 
-def _check_arguments(victim, images, targets, weights, bounds):
-    arrays = [
-        pixels.check_within(images, victim.image_shape, bounds),
-        pixels.check_within(targets, victim.image_shape, bounds, "targets"),
-    ]
+def _check_arguments(
+    victim: Attackable,
+    images: ArrayLike,
+    targets: ArrayLike,
+    weights: ArrayLike,
+    bounds: tuple[float, float],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    images = pixels.check_within(images, victim.image_shape, bounds)
+    targets = pixels.check_within(targets, victim.image_shape, bounds, "targets")
     weights = np.asarray(weights, np.float64)
-    if len({len(arrays[0]), len(arrays[1]), *weights.shape}) != 1 or weights.ndim != 1:
+    if len({len(images), len(targets), *weights.shape}) != 1 or weights.ndim != 1:
         raise checks.invalid(
             "weights.shape",
             "one weight and one target an image",
-            f"{weights.shape} for {len(arrays[0])} images and {len(arrays[1])} targets",
+            f"{weights.shape} for {len(images)} images and {len(targets)} targets",
         )
     if not np.all(np.isfinite(weights)) or np.any(weights < 0):
         raise checks.invalid("weights", "finite numbers of at least 0", repr(weights))
-    return (*arrays, weights)
+    return images, targets, weights

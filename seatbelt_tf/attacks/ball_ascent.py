@@ -8,10 +8,12 @@ function is not where the gradient points. The best point seen counts.
 """
 
 import itertools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from seatbelt_tf import ball, checks, pixels
 from seatbelt_tf.attacks.compiled import Compiled
@@ -35,18 +37,18 @@ class Ascent(NamedTuple):
 
 
 def maximize_in_ball(
-    function,
-    images,
-    radius,
-    items=(),
-    bounds=(-1.0, 1.0),
-    steps=100,
-    starts=4,
-    seed=0,
+    function: Callable[[tf.Tensor, Any], tf.Tensor],
+    images: ArrayLike,
+    radius: ArrayLike,
+    items: Any = (),
+    bounds: tuple[float, float] = (-1.0, 1.0),
+    steps: int = 100,
+    starts: int = 4,
+    seed: int = 0,
     *,
-    initial=None,
-    chunk_size=500,
-):
+    initial: ArrayLike | None = None,
+    chunk_size: int = 500,
+) -> Ascent:
     """Finds distortions within an L2 ball and the pixel box that raise a function furthest.
 
     Args:
@@ -146,7 +148,7 @@ def _projected(function, bounds):
     return evaluate
 
 
-def _radii(radius, count):
+def _radii(radius: ArrayLike, count: int) -> np.ndarray:
     radius = np.asarray(radius, np.float32)
     if radius.shape not in ((), (count,)) or not np.all(np.isfinite(radius) & (radius > 0)):
         raise checks.invalid("radius", "one positive number, or one an image", repr(radius))

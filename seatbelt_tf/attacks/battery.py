@@ -9,7 +9,10 @@ import csv
 import hashlib
 import json
 import math
+import os
 import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +20,7 @@ from seatbelt_tf import checks, runs, tensors
 from seatbelt_tf.attacks import diagnostics, scoring
 from seatbelt_tf.attacks.attack import Attack, AttackResult, check_any_finite
 from seatbelt_tf.attacks.box_result import Status
+from seatbelt_tf.attacks.victim import Attackable
 
 IMAGE_FIELDS = ("adversarial", "distortion")
 # What is unknown of an attack that could not begin, which would otherwise count as withstood.
@@ -55,7 +59,16 @@ class Battery:
         ValueError: there are no pairs or no weights; see `attack`.
     """
 
-    def __init__(self, victim, images, targets, weights, directory, options, origin):
+    def __init__(
+        self,
+        victim: Attackable,
+        images: np.ndarray,
+        targets: np.ndarray,
+        weights: np.ndarray | Sequence[float],
+        directory: str | os.PathLike,
+        options: dict[str, Any],
+        origin: Any,
+    ) -> None:
         if not len(images) or not len(weights):
             raise checks.invalid("pairs", "at least one pair and one weight", len(images))
         self.victim, self.images, self.targets = victim, images, targets
@@ -88,7 +101,7 @@ class Battery:
         found = stored.get("pairs_at_once")
         return checks.positive_integer(f"pairs_at_once of {settings}", found)
 
-    def parts(self):
+    def parts(self) -> list[tuple[pathlib.Path, np.ndarray]]:
         """The parts of the battery: (file, pairs of it)."""
         starts = range(0, len(self.images), self.pairs_at_once)
         return [
@@ -99,7 +112,7 @@ class Battery:
             for start in starts
         ]
 
-    def run(self, report):
+    def run(self, report: Callable[[int], None]) -> dict[str, np.ndarray]:
         """Computes what is missing.
 
         Args:
@@ -137,7 +150,7 @@ class Battery:
         fields |= result._asdict() | score._asdict()
         tensors.save(path, fields, compressed=True)
 
-    def records(self):
+    def records(self) -> dict[str, np.ndarray]:
         """All finished attacks: dict of field name to array, ordered by pair and weight.
 
         The fields of `AttackResult` and `Score`, "pair" (index), "weight" (λ) and
@@ -152,7 +165,12 @@ class Battery:
             raise checks.invalid("battery", "a finished part (none is: see `run`)", f"{self.path}")
         return _joined(finished)
 
-    def diagnose(self, records, areas, shown=iter):
+    def diagnose(
+        self,
+        records: Mapping[str, np.ndarray],
+        areas: tuple[np.ndarray, np.ndarray],
+        shown: Callable = iter,
+    ) -> list[diagnostics.Diagnosis]:
         """All checks of `diagnostics`: list of `Diagnosis`.
 
         Args:
@@ -209,13 +227,16 @@ def _joined(parts):
     return {**records, **outcomes}
 
 
-def result_of(records):
-    """The `AttackResult` within records."""
+def result_of(records: Mapping[str, np.ndarray]) -> AttackResult:
+    """The `AttackResult` within records, see `Battery.records`: (B, …) arrays by name."""
     return AttackResult(**{name: records[name] for name in AttackResult._fields})
 
 
-def summarise(records):
+def summarise(records: Mapping[str, np.ndarray]) -> dict[str, float]:
     """What a battery found, in one dict of numbers.
+
+    Args:
+        records: dict of field name to (B, …), see `Battery.records`.
 
     Returns:
         attacks and the share of each status; of those with a finite loss: mean_loss (Δ averaged

@@ -51,7 +51,7 @@ class _Counted:
         self.lower, self.upper, self.dtype = lower, upper, dtype
         self.max_evaluations = max_evaluations
         self.evaluations = 0
-        self.best = None
+        self.best: tuple = ()
 
     def __call__(self, position):
         if self.evaluations == self.max_evaluations:
@@ -62,7 +62,7 @@ class _Counted:
         value, gradient = float(values[0]), gradients[0].numpy()
         projected = np.clip(-gradient, self.lower - position, self.upper - position)
         norm = np.max(np.abs(projected))
-        if self.best is None or (value < self.best[1] and np.isfinite(norm)):
+        if not self.best or (value < self.best[1] and np.isfinite(norm)):
             self.best = position, value, norm
         return value, gradient.astype(np.float64)
 

@@ -5,12 +5,15 @@ fires does not say that the victim is weak, only that this attack does not show 
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from seatbelt_tf import pixels
+from seatbelt_tf.attacks.attack import AttackResult
 from seatbelt_tf.attacks.box_result import Status
 
 # Shares of attacks, or relative differences, from which a check fires.
@@ -39,7 +42,7 @@ class Diagnosis(NamedTuple):
     fired: bool
     meaning: str
 
-    def as_json(self):
+    def as_json(self) -> dict[str, Any]:
         """All of it as a dict for JSON, which has no NaN: null where the value is not finite."""
         return {**self._asdict(), "value": self.value if math.isfinite(self.value) else None}
 
@@ -49,7 +52,7 @@ def _diagnosis(name, value, limit, meaning):
     return Diagnosis(name, value, limit, not value <= limit, meaning)
 
 
-def not_finite(result):
+def not_finite(result: AttackResult) -> Diagnosis:
     """Share of attacks in which Δ or its gradient was not finite at the start."""
     return _diagnosis(
         "not_finite",
@@ -59,8 +62,16 @@ def not_finite(result):
     )
 
 
-def not_monotone_in_weight(result, weights, pair_ids):
-    """Share of neighbours on a λ path at which the minimal Δ falls as λ grows (it cannot)."""
+def not_monotone_in_weight(
+    result: AttackResult, weights: np.ndarray, pair_ids: np.ndarray
+) -> Diagnosis:
+    """Share of neighbours on a λ path at which the minimal Δ falls as λ grows (it cannot).
+
+    Args:
+        result: an `AttackResult`.
+        weights: (B,) λ.
+        pair_ids: (B,) integers, equal for the same images and targets.
+    """
     falls = []
     for pair in np.unique(pair_ids):
         rows = np.flatnonzero(pair_ids == pair)
@@ -74,7 +85,7 @@ def not_monotone_in_weight(result, weights, pair_ids):
     )
 
 
-def restart_gain(result):
+def restart_gain(result: AttackResult) -> Diagnosis:
     """Share of attacks that further starts, random or from other λ, lowered noticeably.
 
     Held against what the first start of each found, see `AttackResult.first_loss`.
@@ -87,7 +98,7 @@ def restart_gain(result):
     )
 
 
-def fresh_draws(result):
+def fresh_draws(result: AttackResult) -> Diagnosis:
     """Median share of what attacks gained that fresh draws take away.
 
     Only attacks that lowered the divergence noticeably are counted.
@@ -103,7 +114,7 @@ def fresh_draws(result):
     )
 
 
-def weaker_than_blending(attack_area, blending_area):
+def weaker_than_blending(attack_area: np.ndarray, blending_area: np.ndarray) -> Diagnosis:
     """Share of pairs of which mixing the target in closes more of the gap than the attack.
 
     Args:
@@ -120,7 +131,11 @@ def weaker_than_blending(attack_area, blending_area):
     )
 
 
-def gradient_checks(divergence_and_gradient, images, bounds=(-1.0, 1.0)):
+def gradient_checks(
+    divergence_and_gradient: Callable[[tf.Tensor], tuple[ArrayLike, ArrayLike]],
+    images: ArrayLike,
+    bounds: tuple[float, float] = (-1.0, 1.0),
+) -> list[Diagnosis]:
     """Checks of the divergence's gradient at and around the unattacked images.
 
     Args:
@@ -209,7 +224,9 @@ def _share_lower(other_loss, loss, unattacked):
     return np.mean(other_loss < loss - negligible)
 
 
-def not_converged(loss, continued_loss, unattacked):
+def not_converged(
+    loss: np.ndarray, continued_loss: np.ndarray, unattacked: np.ndarray
+) -> Diagnosis:
     """Share of attacks whose Δ falls when they are given all of `max_evaluations` again.
 
     The minimiser's status is no measure: in float32 few attacks reach a projected gradient of 0,
@@ -228,7 +245,9 @@ def not_converged(loss, continued_loss, unattacked):
     )
 
 
-def first_order_attack_better(loss, other_loss, unattacked):
+def first_order_attack_better(
+    loss: np.ndarray, other_loss: np.ndarray, unattacked: np.ndarray
+) -> Diagnosis:
     """Share of attacks that projected Adam, given all of `max_evaluations`, solved better.
 
     Args:
@@ -244,7 +263,7 @@ def first_order_attack_better(loss, other_loss, unattacked):
     )
 
 
-def diagnose(result, weights, pair_ids):
+def diagnose(result: AttackResult, weights: ArrayLike, pair_ids: ArrayLike) -> list[Diagnosis]:
     """All checks that need the results alone.
 
     Args:

@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from seatbelt_tf import checks, pixels
 from seatbelt_tf.attacks import objectives, scoring
 from seatbelt_tf.attacks.ball_ascent import maximize_in_ball
 from seatbelt_tf.attacks.compiled import Compiled
-from seatbelt_tf.attacks.victim import check_attackable, latents, surrogate_of
+from seatbelt_tf.attacks.victim import Attackable, check_attackable, latents, surrogate_of
 from seatbelt_tf.batches import in_batches
 
 DAMAGES = ("reconstruction", "latent_kl")
@@ -42,19 +43,19 @@ class Damage(NamedTuple):
 
 
 def maximum_damage(
-    victim,
-    images,
-    radius,
-    damage="reconstruction",
-    ancestors="mean",
-    bounds=(-1.0, 1.0),
-    steps=100,
-    starts=4,
-    seed=0,
+    victim: Attackable,
+    images: ArrayLike,
+    radius: ArrayLike,
+    damage: str = "reconstruction",
+    ancestors: str = "mean",
+    bounds: tuple[float, float] = (-1.0, 1.0),
+    steps: int = 100,
+    starts: int = 4,
+    seed: int = 0,
     *,
-    draws=4,
-    chunk_size=500,
-):
+    draws: int = 4,
+    chunk_size: int = 500,
+) -> Damage:
     """Finds distortions within an L2 ball that shift reconstructions or posteriors furthest.
 
     Args:
@@ -113,7 +114,7 @@ def maximum_damage(
         initial=initial,
         chunk_size=size,
     )
-    damages = found.value, found.first_value
+    damages = np.stack([found.value, found.first_value])
     if not np.all(np.isfinite(damages)):
         raise checks.invalid("victim", "finite posteriors and reconstructions", "a damage is not")
     if damage == "reconstruction":

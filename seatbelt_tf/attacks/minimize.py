@@ -1,10 +1,14 @@
 """Batched minimisation with simple bounds: one call, four optimisers behind it."""
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from seatbelt_tf import checks
 from seatbelt_tf.attacks import box_adam, box_lbfgs, box_scipy, box_tfp
+from seatbelt_tf.attacks.box_result import BoxResult
 
 OPTIMIZERS = {
     "lbfgs": box_lbfgs.minimize,
@@ -15,16 +19,16 @@ OPTIMIZERS = {
 
 
 def minimize_in_box(
-    value_and_gradients,
-    initial,
-    lower,
-    upper,
-    max_evaluations=400,
-    memory=25,
-    tolerance=1e-8,
+    value_and_gradients: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
+    initial: ArrayLike,
+    lower: ArrayLike,
+    upper: ArrayLike,
+    max_evaluations: int | tf.Tensor = 400,
+    memory: int = 25,
+    tolerance: float = 1e-8,
     *,
-    optimizer="lbfgs",
-):
+    optimizer: str = "lbfgs",
+) -> BoxResult:
     """Minimises B functions at once, each over its own box: min f_b(x), lower_b <= x <= upper_b.
 
     The default is a limited-memory BFGS on the free coordinates (see `curvature`): coordinates at a
@@ -76,11 +80,10 @@ def minimize_in_box(
     }
     if not callable(value_and_gradients):
         raise checks.invalid("value_and_gradients", "a function", repr(value_and_gradients))
-    initial = _positions(initial)
-    lower = _bound("lower", lower, initial)
-    upper = _bound("upper", upper, initial)
-    if tf.executing_eagerly() and not np.all(lower.numpy() <= upper.numpy()):
-        crossed = int(np.sum(lower.numpy() > upper.numpy()))
+    start = _positions(initial)
+    lowest, highest = _bound("lower", lower, start), _bound("upper", upper, start)
+    if tf.executing_eagerly() and not np.all(lowest.numpy() <= highest.numpy()):
+        crossed = int(np.sum(lowest.numpy() > highest.numpy()))
         raise checks.invalid("lower", "nowhere above upper", f"{crossed} coordinates above it")
 
     def run(initial, lower, upper):
@@ -88,7 +91,7 @@ def minimize_in_box(
 
     if tf.executing_eagerly() and optimizer != "scipy":
         run = tf.function(run, autograph=False)
-    return run(initial, lower, upper)
+    return run(start, lowest, highest)
 
 
 def _positions(initial):

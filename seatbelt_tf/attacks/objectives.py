@@ -10,15 +10,16 @@ target's; the output attack (equation 2) makes the target likely under the attac
 A new one is a subclass of `Objective`, registered by name, in any file (docs/extending.md).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from seatbelt_tf import checks, gaussians
-from seatbelt_tf.attacks.victim import latents
+from seatbelt_tf.attacks.victim import Attackable, latents
 from seatbelt_tf.objectives import divergences_by_unit
 
-_OBJECTIVES: dict[str, type] = {}
+_OBJECTIVES: dict[str, type["Objective"]] = {}
 
 
 class Objective:
@@ -40,12 +41,14 @@ class Objective:
         has_layers: whether it attacks the layers that it is given, and not the whole model.
     """
 
+    prepare: Callable
+    divergence: Callable
     has_layers = True
     power = 1.0
     memory = 15
 
 
-def register(name):
+def register(name: str) -> Callable[[type], type]:
     """Class decorator: makes an attack objective available under a name."""
 
     def add(objective):
@@ -55,12 +58,12 @@ def register(name):
     return add
 
 
-def names():
+def names() -> tuple[str, ...]:
     """The names that `attack` accepts, sorted."""
     return tuple(sorted(_OBJECTIVES))
 
 
-def find(name):
+def find(name: str) -> type[Objective]:
     """The objective of that name; ValueError names the nearest."""
     return _OBJECTIVES[checks.one_of("objective", name, names())]
 
@@ -71,12 +74,19 @@ class _Latent(Objective):
     discrepancy: Callable
 
     @staticmethod
-    def prepare(victim, targets, noise):
-        """The targets' posteriors."""
+    def prepare(victim: Attackable, targets: tf.Tensor, noise: Sequence[tf.Tensor] | None) -> Any:
+        """The targets' posteriors: (b, H, W, C) -> `Gaussian`s by layer."""
         return victim.posteriors(targets, noise)
 
     @classmethod
-    def divergence(cls, victim, images, prepared, noise, layers):
+    def divergence(
+        cls,
+        victim: Attackable,
+        images: tf.Tensor,
+        prepared: Any,
+        noise: Sequence[tf.Tensor] | None,
+        layers: Sequence[int],
+    ) -> tf.Tensor:
         """Discrepancy of the images' posteriors from the prepared ones: -> (b,)."""
         posteriors = victim.posteriors(images, noise)
         terms = [cls.discrepancy(posteriors[layer], prepared[layer]) for layer in layers]
@@ -120,13 +130,19 @@ class Output(Objective):
     has_layers = False
 
     @staticmethod
-    def prepare(victim, targets, noise):
-        """The targets themselves."""
+    def prepare(victim: Attackable, targets: tf.Tensor, noise: Sequence[tf.Tensor] | None) -> Any:
+        """The targets themselves: (b, H, W, C) -> the same."""
         del victim, noise
         return targets
 
     @staticmethod
-    def divergence(victim, images, prepared, noise, layers):
+    def divergence(
+        victim: Attackable,
+        images: tf.Tensor,
+        prepared: Any,
+        noise: Sequence[tf.Tensor] | None,
+        layers: Sequence[int],
+    ) -> tf.Tensor:
         """Negative ELBO of the targets under the images' posteriors: -> (b,), nats."""
         del layers
         posteriors = victim.posteriors(images, noise)

@@ -70,7 +70,7 @@ class Problem:
     def divergence(self, images, prepared):
         """The divergence part of Δ: (B, H, W, C) and prepared targets -> (B,)."""
         noise = self._noise
-        if self._redrawn is not None:
+        if noise is not None and self._redrawn is not None:
             noise = tuple(self._redrawn.normal(tf.shape(draw)) for draw in noise)
         return self._goal.divergence(self.victim, images, prepared, noise, self.layers)
 

@@ -4,11 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from seatbelt_tf import checks
 from seatbelt_tf.attacks import objectives
 from seatbelt_tf.attacks.compiled import Compiled
-from seatbelt_tf.attacks.victim import latents
+from seatbelt_tf.attacks.victim import Attackable, latents
 from seatbelt_tf.batches import in_batches
 
 SCORED_AT_ONCE = 64
@@ -61,7 +62,14 @@ class FreshDivergence:
         return _scored(self._divergence, images, targets)
 
 
-def score(victim, images, targets, adversarial, seed=0, draws=16):
+def score(
+    victim: Attackable,
+    images: ArrayLike,
+    targets: ArrayLike,
+    adversarial: ArrayLike,
+    seed: int = 0,
+    draws: int = 16,
+) -> Score:
     """−log p(x_t | z*) of attacked images, its floor, its ceiling and the share of the gap closed.
 
     Args:
@@ -84,7 +92,7 @@ def score(victim, images, targets, adversarial, seed=0, draws=16):
 class Scorer:
     """`score` set up once and traced once, for several batteries on one victim."""
 
-    def __init__(self, victim, seed=0, draws=16):
+    def __init__(self, victim: Attackable, seed: int = 0, draws: int = 16) -> None:
         noise = draw(victim, draws, seed)
 
         def loss(images, targets):
@@ -94,11 +102,11 @@ class Scorer:
 
         self._loss = Compiled(loss)
 
-    def target_loss(self, images, targets):
+    def target_loss(self, images: ArrayLike, targets: ArrayLike) -> np.ndarray:
         """−log p(x_t | z), z ~ q(z | x), averaged over the draws: (B, H, W, C) twice -> (B,)."""
         return _scored(self._loss, images, targets)
 
-    def __call__(self, images, targets, adversarial):
+    def __call__(self, images: ArrayLike, targets: ArrayLike, adversarial: ArrayLike) -> Score:
         """Arguments of `score` -> `Score`."""
         images, targets = np.asarray(images), np.asarray(targets)
         # Most batteries attack a pair under many weights: its ends are computed once.
@@ -110,14 +118,14 @@ class Scorer:
         return Score(target_loss, floor, ceiling, closed_share(target_loss, floor, ceiling))
 
 
-def closed_share(target_loss, floor, ceiling):
+def closed_share(target_loss: np.ndarray, floor: np.ndarray, ceiling: np.ndarray) -> np.ndarray:
     """The field of `Score` from the others: (B,) three times -> (B,)."""
     gap = ceiling - floor
     is_resolved = gap > RESOLUTION * np.maximum(np.abs(ceiling), np.abs(floor))
     return np.divide(ceiling - target_loss, gap, out=np.full_like(gap, np.nan), where=is_resolved)
 
 
-def draw(victim, draws, seed, purpose=SCORES):
+def draw(victim: Attackable, draws: int, seed: int, purpose: int = SCORES) -> tuple[tf.Tensor, ...]:
     """Standard normal draws by layer for all images alike: a tuple of (draws, d_i).
 
     Args:

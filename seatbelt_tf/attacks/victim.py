@@ -1,6 +1,7 @@
 """What can be attacked: the protocol, and an adapter for any Keras VAE."""
 
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -21,27 +22,29 @@ class Attackable(Protocol):
         latent_dims: units by layer, bottom first.
     """
 
-    image_shape: tuple
-    latent_dims: tuple
+    image_shape: tuple[int, ...]
+    latent_dims: tuple[int, ...]
 
-    def posteriors(self, images, noise=None):
+    def posteriors(
+        self, images: tf.Tensor, noise: Sequence[tf.Tensor] | None = None
+    ) -> tuple[Gaussian, ...]:
         """Posteriors by layer: (M, H, W, C) -> `Gaussian`s of (M, d_i), or of (M, S, d_i).
 
         `noise` holds (S, d_i) standard normal draws by layer for the ancestors of the layers
         above; None puts ancestors at their means. Must be differentiable.
         """
 
-    def log_likelihood(self, images, latents):
+    def log_likelihood(self, images: tf.Tensor, latents: Sequence[tf.Tensor]) -> tf.Tensor:
         """log p(x | z): (M, H, W, C) and a tuple of (M, d_i) -> (M,), nats. For output attacks."""
 
-    def priors(self, latents):
+    def priors(self, latents: Sequence[tf.Tensor]) -> tuple[Gaussian, ...]:
         """p(z^i | z^(i+1)) at the latents by layer: `Gaussian`s of (M, d_i). For output attacks."""
 
-    def decode(self, latents):
+    def decode(self, latents: Sequence[tf.Tensor]) -> tf.Tensor:
         """Mean images of a tuple of (M, d_i): -> (M, H, W, C). For `maximum_damage` alone."""
 
 
-def check_attackable(victim):
+def check_attackable(victim: object) -> None:
     """Raises ValueError for a model that attacks do not know how to ask: a Keras model, say."""
     needed = ("image_shape", "latent_dims", "posteriors")
     if not all(hasattr(victim, name) for name in needed):
@@ -52,13 +55,15 @@ def check_attackable(victim):
         )
 
 
-def surrogate_of(victim):
+def surrogate_of(victim: Attackable) -> Any:
     """The victim's surrogate, or None."""
     make = getattr(victim, "surrogate", None)
     return None if make is None else make()
 
 
-def latents(posteriors, noise):
+def latents(
+    posteriors: Sequence[Gaussian], noise: Sequence[tf.Tensor] | None
+) -> tuple[tf.Tensor, ...]:
     """Latents of all layers, from what `Attackable.posteriors` gave for the noise.
 
     Args:
@@ -95,7 +100,14 @@ class Victim:
         ValueError: the image shape is not known, or the encoder's results are not as said.
     """
 
-    def __init__(self, *, encoder, decoder=None, likelihood_scale=None, image_shape=None):
+    def __init__(
+        self,
+        *,
+        encoder: Callable,
+        decoder: Callable | None = None,
+        likelihood_scale: float | None = None,
+        image_shape: Sequence[int] | None = None,
+    ) -> None:
         if image_shape is None:
             image_shape = (getattr(encoder, "input_shape", None) or (None,))[1:]
         if len(image_shape) != 3 or None in image_shape:
@@ -129,7 +141,9 @@ class Victim:
         log_variance = tf.cast(log_variance, tf.float32)
         return Gaussian(tf.cast(mean, tf.float32), tf.exp(0.5 * log_variance))
 
-    def posteriors(self, images, noise=None):
+    def posteriors(
+        self, images: tf.Tensor, noise: Sequence[tf.Tensor] | None = None
+    ) -> tuple[Gaussian, ...]:
         """The posterior, in a tuple: (M, H, W, C) -> `Gaussian` of (M, d), or of (M, S, d).
 
         A single layer has no ancestors, so all S draws are the same.
@@ -140,7 +154,7 @@ class Victim:
         draws = noise[0].shape[0]
         return (Gaussian(*(tf.repeat(part[:, None], draws, axis=1) for part in posterior)),)
 
-    def decode(self, latents):
+    def decode(self, latents: Sequence[tf.Tensor]) -> tf.Tensor:
         """Mean images of a tuple of one (M, d): -> (M, H, W, C) float32.
 
         Raises:
@@ -150,7 +164,7 @@ class Victim:
             raise checks.invalid("decoder", "one, which this objective or score needs", None)
         return tf.cast(self._decoder(latents[0]), tf.float32)
 
-    def log_likelihood(self, images, latents):
+    def log_likelihood(self, images: tf.Tensor, latents: Sequence[tf.Tensor]) -> tf.Tensor:
         """log p(x | z): (M, H, W, C) and a tuple of one (M, d) -> (M,), nats.
 
         Raises:
@@ -159,6 +173,6 @@ class Victim:
         means = self.decode(latents)
         return objectives.log_likelihood(images, means, np.float32(self.likelihood_scale))
 
-    def priors(self, latents):
+    def priors(self, latents: Sequence[tf.Tensor]) -> tuple[Gaussian, ...]:
         """Normal(0, I), in a tuple: a tuple of one (M, d) -> `Gaussian` of (M, d)."""
         return (standard(latents[0]),)

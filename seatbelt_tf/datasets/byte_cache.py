@@ -12,7 +12,7 @@ import secrets
 import stat
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -21,7 +21,9 @@ MAX_BYTES_IN_MEMORY = 2**29
 _GRACE_SECONDS = 60
 
 
-def in_memory(batches: Iterable[tuple[np.ndarray, ...]], specs) -> tuple[np.ndarray, ...]:
+def in_memory(
+    batches: Iterable[tuple[np.ndarray, ...]], specs: Sequence[tuple]
+) -> tuple[np.ndarray, ...]:
     """Joins batches of arrays.
 
     Args:
@@ -47,7 +49,10 @@ def in_memory(batches: Iterable[tuple[np.ndarray, ...]], specs) -> tuple[np.ndar
 
 
 def on_disk(
-    directory: pathlib.Path, stem: str, batches: Iterable[tuple[np.ndarray, ...]], specs
+    directory: pathlib.Path,
+    stem: str,
+    batches: Iterable[tuple[np.ndarray, ...]],
+    specs: Sequence[tuple],
 ) -> tuple[np.ndarray, ...]:
     """As `in_memory`, but memory-mapped from <directory>/<stem>-<k>.npy.
 

@@ -72,10 +72,10 @@ class Folder(Source):
 
     def open(self, split, image_size, data_dir):
         index = self._index(data_dir)
-        arrays = _decoded(self._path, index, image_size, _cache(data_dir))
-        return Rows(*arrays, np.array(self._parts(index)[split]))
+        images, labels = _decoded(self._path, index, image_size, _cache(data_dir))
+        return Rows(images, labels, np.array(self._parts(index)[split]))
 
-    def _index(self, data_dir) -> folder_index.Index:
+    def _index(self, data_dir: str | os.PathLike | None) -> folder_index.Index:
         index = folder_index.read(self._path, _cache(data_dir))
         count = len(index.unreadable)
         if count > self._max_unreadable:
@@ -89,7 +89,7 @@ class Folder(Source):
             )
         return index
 
-    def _parts(self, index) -> dict[str, list[int]]:
+    def _parts(self, index: folder_index.Index) -> dict[str, list[int]]:
         """Split -> places in the index, in an order that has nothing to do with the classes."""
         by_digest = np.argsort([entry.digest for entry in index.entries]).tolist()
         classes = collections.defaultdict(list)

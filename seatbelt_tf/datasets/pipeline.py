@@ -2,6 +2,7 @@
 
 import numbers
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,6 +10,9 @@ from seatbelt_tf import checks
 from seatbelt_tf.datasets.order import batch_places
 from seatbelt_tf.datasets.preprocessing import scale
 from seatbelt_tf.datasets.registry import check, find, supported_size
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 def load(
@@ -27,7 +31,7 @@ def load(
     as_uint8: bool = False,
     max_unreadable: int = 0,
     part: tuple[int, int] = (0, 1),
-):
+) -> "tf.data.Dataset":
     """A dataset as batches of images (or points) in [−1, 1].
 
     Nothing is ever downloaded: what is not prepared in `data_dir` is refused with the command that

@@ -17,9 +17,16 @@ WebP; transparency and EXIF orientation are ignored): JPEG leaves decoders some 
 differs from TensorFlow by up to 8 levels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 from seatbelt_tf import checks
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 _RESIZE = "area"
 _SCALE = "x / 127.5 - 1"
@@ -62,7 +69,7 @@ def check(parts: Mapping) -> dict:
     return known
 
 
-def scale(images):
+def scale(images: "tf.Tensor | np.ndarray") -> "tf.Tensor":
     """Bytes to the model's range: x / 127.5 − 1, exactly within [−1, 1], also under XLA.
 
     Args:
@@ -84,7 +91,7 @@ def scale(images):
     return (tf.cast(images, tf.float32) - 127.5) * (1 / 127.5)
 
 
-def reduce(image, parts: Mapping):
+def reduce(image: "tf.Tensor | np.ndarray", parts: Mapping) -> "tf.Tensor":
     """Crops and reduces one decoded image.
 
     Args:
@@ -111,7 +118,7 @@ def reduce(image, parts: Mapping):
     return tf.ensure_shape(_area(image, side, size), (size, size, parts["channels"]))
 
 
-def decode(contents, parts: Mapping):
+def decode(contents: "tf.Tensor | bytes", parts: Mapping) -> "tf.Tensor":
     """One encoded image (scalar string) -> uint8 (image_size, image_size, channels)."""
     import tensorflow as tf
 
@@ -119,7 +126,7 @@ def decode(contents, parts: Mapping):
     return reduce(tf.ensure_shape(image, (None, None, 3)), parts)
 
 
-def decoder(parts: Mapping):
+def decoder(parts: Mapping) -> Callable[[bytes, str], np.ndarray]:
     """`decode` compiled, for many files.
 
     Returns:
@@ -133,7 +140,7 @@ def decoder(parts: Mapping):
         lambda content: decode(content, parts), autograph=False
     ).get_concrete_function(tf.TensorSpec((), tf.string))
 
-    def decoded(content: bytes, name: str):
+    def decoded(content: bytes, name: str) -> np.ndarray:
         try:
             return compiled(tf.constant(content)).numpy()
         except tf.errors.OpError as error:
@@ -143,7 +150,7 @@ def decoder(parts: Mapping):
     return decoded
 
 
-def from_bytes(contents, parts: Mapping):
+def from_bytes(contents: ArrayLike, parts: Mapping) -> "tf.Tensor":
     """Encoded images to the model's input, in a graph or eagerly: what a served model does.
 
     Args:

@@ -69,13 +69,13 @@ class Rows(Images):
         rows: (M,), which of them.
     """
 
-    def __init__(self, images, labels, rows):
+    def __init__(self, images: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> None:
         self._images, self._labels, self._rows = images, labels, rows
 
-    def images(self, places):
+    def images(self, places: np.ndarray) -> np.ndarray:
         return np.asarray(self._images[self._rows[places]])
 
-    def labels(self, places):
+    def labels(self, places: np.ndarray) -> np.ndarray:
         return np.asarray(self._labels[self._rows[places]])
 
 
@@ -123,7 +123,7 @@ def register(source: type[Source]) -> type[Source]:
     return source
 
 
-def register_prefix(prefix: str):
+def register_prefix(prefix: str) -> Callable[[type[Source]], type[Source]]:
     """Class decorator: makes `prefix:REST` available as `source(REST, max_unreadable)`."""
 
     def add(source: type[Source]) -> type[Source]:

@@ -230,14 +230,19 @@ class Sprites(Source):
             how_to_get="nothing to get: the images are drawn when asked for",
         )
 
-    def check(self, data_dir):
+    def check(self, data_dir: str | os.PathLike | None) -> None:
         """Nothing can be missing: the images are drawn."""
 
-    def open(self, split, image_size, data_dir):  # noqa: ARG002
+    def open(
+        self,
+        split: str,
+        image_size: int | None,
+        data_dir: str | os.PathLike | None,  # noqa: ARG002
+    ) -> Images:
         train = SIZE - 2 * _HELD_OUT
         bounds = {
             "train": slice(0, train),
             "validation": slice(train, train + _HELD_OUT),
             "test": slice(train + _HELD_OUT, SIZE),
         }
-        return _Rendered(_split_order()[bounds[split]], image_size)
+        return _Rendered(_split_order()[bounds[split]], image_size or IMAGE_SIZE)

@@ -68,9 +68,14 @@ class SwissRoll(Source):
             how_to_get="nothing to get: the points are drawn when asked for",
         )
 
-    def check(self, data_dir):
+    def check(self, data_dir: str | os.PathLike | None) -> None:
         """Nothing can be missing: the points are drawn."""
 
-    def open(self, split, image_size, data_dir):  # noqa: ARG002
+    def open(
+        self,
+        split: str,
+        image_size: int | None,  # noqa: ARG002
+        data_dir: str | os.PathLike | None,  # noqa: ARG002
+    ) -> Images:
         start = {"train": 0, "validation": 20_000, "test": 22_000}[split]
         return _Points(start)

@@ -3,13 +3,13 @@
 import functools
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 import numpy as np
 
 from seatbelt_tf.datasets import byte_cache, preprocessing
-from seatbelt_tf.datasets.prepared import data_directory, find_prepared
+from seatbelt_tf.datasets.prepared import Prepared, data_directory, find_prepared
 from seatbelt_tf.datasets.registry import DatasetInfo, Rows, Source
 
 # Part of the cache's name: raise it whenever the preprocessing changes.
@@ -60,6 +60,10 @@ class TFDSImages(Source):
         )
 
     def check(self, data_dir: str | os.PathLike | None) -> None:
+        self._complete(data_dir)
+
+    def _complete(self, data_dir: str | os.PathLike | None) -> Prepared:
+        """The prepared dataset; ValueError when it is not there, or not all of it."""
         prepared = find_prepared(self.name, data_dir)
         directory = data_directory(data_dir)
         if prepared is None:
@@ -73,9 +77,10 @@ class TFDSImages(Source):
                 f"{prepared.directory}, where {len(prepared.missing)} file(s) are missing; remove "
                 f"that directory and run: {self.how_to_get(data_dir)}"
             )
+        return prepared
 
     def open(self, split, image_size, data_dir):
-        prepared = find_prepared(self.name, data_dir)
+        prepared = self._complete(data_dir)
         tfds_split = self.parts[split][0]
         images, labels = _decode_once(
             self,
@@ -108,7 +113,9 @@ def _decode_once(source, directory, fingerprint, rows, tfds_split, image_size, d
     return byte_cache.on_disk(byte_cache.directory_for(data_dir), stem, batches, specs)
 
 
-def _batches(source: TFDSImages, directory: pathlib.Path, tfds_split: str, image_size: int):
+def _batches(
+    source: TFDSImages, directory: pathlib.Path, tfds_split: str, image_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Generates (images, labels) in the order of the files."""
     import tensorflow as tf
     import tensorflow_datasets as tfds

@@ -16,6 +16,11 @@ class Adversarial(Defence):
     with which d was found, and learns them from clean images alone.
     """
 
+    radius: float
+    steps: int
+    weight: float
+    attack: str
+
     def loss(self, model, images, loss, noise, key):
         """See `Defence.loss`."""
         goal = perturbations.goal(self.attack, model, images)

@@ -9,6 +9,8 @@ from seatbelt_tf.defences.base import Defence, image_noise, register
 class InputNoise(Defence):
     """Normal(0, noise²) on every pixel of what the encoder sees in training, kept in [-1, 1]."""
 
+    noise: float
+
     def shown(self, images, key):
         """See `Defence.shown`."""
         return tf.clip_by_value(images + self.noise * image_noise(images, key), -1.0, 1.0)

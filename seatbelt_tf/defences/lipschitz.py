@@ -10,14 +10,18 @@ holds layer by layer.
 import functools
 import math
 import types
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from seatbelt_tf import checks, pixels
 from seatbelt_tf.defences import lipschitz_networks
 from seatbelt_tf.defences.base import Defence, register
+
+if TYPE_CHECKING:
+    from seatbelt_tf.model import SeatbeltVAE
 
 # Constants hold in exact arithmetic; rounding in float32 networks moves norms by far less.
 _ROUNDING = 1.0 + 1e-4
@@ -33,7 +37,11 @@ class Lipschitz(Defence):
     no part of a reconstruction and keep their networks.
     """
 
-    def networks(self, model, found):
+    bound: float
+    latent_scale: float
+    max_stddev: float
+
+    def networks(self, model: "SeatbeltVAE", found: Any) -> types.SimpleNamespace:
         """See `Defence.networks`."""
         del found
         constant = decoder_constant(model, self.bound, self.latent_scale)
@@ -51,7 +59,7 @@ class Lipschitz(Defence):
         )
 
 
-def mean_constants(model, latent_scale):
+def mean_constants(model: "SeatbeltVAE", latent_scale: float) -> list[float]:
     """Lipschitz constants of every layer's posterior mean, ancestors at their means, bottom first.
 
     K_1 = s; K_(i+1) = s √(K_i² + 1), since the MLP sees z^i beside the features of x, or s K_i for
@@ -63,7 +71,7 @@ def mean_constants(model, latent_scale):
     return constants
 
 
-def decoder_constant(model, bound, latent_scale):
+def decoder_constant(model: "SeatbeltVAE", bound: float, latent_scale: float) -> float:
     """The decoder's Lipschitz constant that makes the mean reconstruction `bound`-Lipschitz."""
     means = mean_constants(model, latent_scale)
     return bound / math.hypot(*(means if model.likelihood_from == "all" else means[:1]))
@@ -83,7 +91,9 @@ class Certificate(NamedTuple):
     sample_radius: np.ndarray
 
 
-def certificate(model, images, tolerance, probability=0.9):
+def certificate(
+    model: "SeatbeltVAE", images: ArrayLike, tolerance: float, probability: float = 0.9
+) -> Certificate:
     """Certified radii of images for a model with the `lipschitz` defence.
 
     For layer i, z − z' is the difference of means plus √(σ² + σ'²) ∘ ε, whose norm exceeds
@@ -139,7 +149,9 @@ def _rounds_products():
     return bool(gpus) and tf.config.experimental.tensor_float_32_execution_enabled()
 
 
-def movement(model, stddev, radii, probability):
+def movement(
+    model: "SeatbeltVAE", stddev: np.ndarray, radii: np.ndarray, probability: float
+) -> np.ndarray:
     """How far reconstructions of samples move with the probability: see `certificate`.
 
     Args:

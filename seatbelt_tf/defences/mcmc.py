@@ -10,12 +10,18 @@ changes under it, and the defence would seem strong by noise alone. The chain he
 algorithm with draws that all images share.
 """
 
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import tensorflow as tf
 
 from seatbelt_tf import gaussians
 from seatbelt_tf.defences.base import Defence, register
 from seatbelt_tf.gaussians import Gaussian
+
+if TYPE_CHECKING:
+    from seatbelt_tf.model import Inference, SeatbeltVAE
 
 _SEED = (20, 22)
 # The top layer's prior is Normal(0, I) and the others' are of its size: this far out float32 knows
@@ -32,7 +38,17 @@ class MCMC(Defence):
     standard deviation: with draws ε its mean is z' − stddev ∘ ε, so that mean + stddev ∘ ε is z'.
     """
 
-    def inferred(self, model, images, inference, noise):
+    chain_steps: int
+    leapfrog_steps: int
+    step_size: float
+
+    def inferred(
+        self,
+        model: "SeatbeltVAE",
+        images: tf.Tensor,
+        inference: "Inference",
+        noise: Sequence[tf.Tensor] | None,
+    ) -> "Inference":
         """See `Defence.inferred`."""
         stddevs = tuple(posterior.stddev for posterior in inference.posteriors)
 
@@ -61,7 +77,7 @@ class MCMC(Defence):
         return inference._replace(posteriors=posteriors, samples=ends, priors=model.priors(ends))
 
 
-def with_chain(model, **options):
+def with_chain(model: "SeatbeltVAE", **options: Any) -> "SeatbeltVAE":
     """A copy of a trained model whose inference goes on with a chain: training does not know it.
 
     Args:
@@ -74,7 +90,7 @@ def with_chain(model, **options):
     return _with_defences(model, {**model.defences, "mcmc": options})
 
 
-def without_chain(model):
+def without_chain(model: "SeatbeltVAE") -> "SeatbeltVAE":
     """A copy of a model whose inference ends with the encoder's posterior, as in training.
 
     Its gradients are smooth, so that an attack on it, transferred, may do more than one through
@@ -105,7 +121,15 @@ def _keys(latents, noise):
     return tf.bitcast(ends, tf.int32)
 
 
-def chain(log_density, start, scales, step_size, steps, leapfrog_steps, keys):
+def chain(
+    log_density: Callable[[tuple[tf.Tensor, ...]], tf.Tensor],
+    start: Sequence[tf.Tensor],
+    scales: Sequence[tf.Tensor],
+    step_size: float,
+    steps: int,
+    leapfrog_steps: int,
+    keys: tf.Tensor,
+) -> tuple[tf.Tensor, ...]:
     """The end of a Hamiltonian Monte Carlo chain (Neal 2011), differentiable in all its inputs.
 
     Args:

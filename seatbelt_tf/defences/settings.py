@@ -1,10 +1,13 @@
 """The defences' options, their defaults and ranges, checked without TensorFlow."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from seatbelt_tf import checks
 
 ATTACKS = ("shift", "divergence", "target", "target_latent")
 # What training against attacks maximises is in `perturbations`; distances are in pixel units.
-DEFAULTS = {
+DEFAULTS: dict[str, dict[str, Any]] = {
     "adversarial": {"radius": 4.0, "steps": 2, "weight": 0.5, "attack": "shift"},
     "input_noise": {"noise": 0.1},
     "learned_scale": {},
@@ -57,7 +60,9 @@ _CHECKS = {
 }
 
 
-def add(name, defaults, option_checks=None):
+def add(
+    name: str, defaults: Mapping[str, Any], option_checks: Mapping[str, Callable] | None = None
+) -> None:
     """Makes the options of a defence known that is no part of this package.
 
     Args:
@@ -72,7 +77,7 @@ def add(name, defaults, option_checks=None):
     """
     if name in DEFAULTS:
         raise checks.invalid("name", "one that no defence has", repr(name))
-    known = (option_checks or {}) | _CHECKS
+    known = {**(option_checks or {}), **_CHECKS}
     checked = {}
     for option, value in defaults.items():
         checks.one_of(f"{name}'s option", option, known)
@@ -84,7 +89,7 @@ def add(name, defaults, option_checks=None):
     _CHECKS.update(known)
 
 
-def check(name, defences):
+def check(name: str, defences: dict[str, dict[str, Any]] | None) -> dict[str, dict[str, Any]]:
     """Every option of every defence, defaults filled in.
 
     Args:

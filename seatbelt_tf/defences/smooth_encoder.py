@@ -14,6 +14,10 @@ class SmoothEncoder(Defence):
     attack brings down, and is measured in the ELBO's own units. Ancestors are at their means.
     """
 
+    radius: float
+    steps: int
+    weight: float
+
     def loss(self, model, images, loss, noise, key):
         """See `Defence.loss`."""
         del noise

@@ -10,6 +10,8 @@ from seatbelt_tf.gaussians import Gaussian
 class VarianceFloor(Defence):
     """stddev = √(s² + min_stddev²): unlike a maximum, it leaves an attacker his gradient."""
 
+    min_stddev: float
+
     def posterior(self, posterior):
         """See `Defence.posterior`."""
         mean, stddev = posterior

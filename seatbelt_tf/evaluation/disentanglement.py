@@ -1,12 +1,13 @@
 """The mutual information gap of a representation (Chen et al. 2018, equation 6 there)."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.metrics import mutual_info_score
 
 from seatbelt_tf import checks
 
 
-def mutual_information_gap(latents, factors, bins=20):
+def mutual_information_gap(latents: ArrayLike, factors: ArrayLike, bins: int = 20) -> float:
     """MIG = mean_k (I(z_(1); v_k) − I(z_(2); v_k)) / H(v_k), z_(1), z_(2) the two most informative.
 
     The definition of Locatello et al. (2019): each latent is cut into bins of equal width, and the

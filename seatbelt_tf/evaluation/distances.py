@@ -1,8 +1,10 @@
 """How far images end from the target: the L₂ distances of appendix E, figure E.10."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from seatbelt_tf import checks
 from seatbelt_tf.batches import in_batches
@@ -25,7 +27,7 @@ class Distances(NamedTuple):
     output_target: np.ndarray
 
 
-def distances(reconstruct, adversarial, targets):
+def distances(reconstruct: Callable, adversarial: ArrayLike, targets: ArrayLike) -> Distances:
     """The distances of attacked images from their targets.
 
     Args:

@@ -10,7 +10,10 @@ linear autoencoder its share is 1 − (1 − r)², its area 2/3. The attack's ar
 is what being adversarial buys.
 """
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from seatbelt_tf import checks
 from seatbelt_tf.attacks import scoring
@@ -19,7 +22,9 @@ BLENDING_RATIOS = np.linspace(0.0, 1.0, 21)
 RAY_NORMS = np.linspace(0.05, 0.95, 19)
 
 
-def distortion_curve(relative_norms, closed_shares):
+def distortion_curve(
+    relative_norms: ArrayLike, closed_shares: ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
     """Corners of one pair's distortion curve.
 
     Args:
@@ -45,19 +50,25 @@ def distortion_curve(relative_norms, closed_shares):
     return norms, np.maximum.accumulate(shares)
 
 
-def area(curve):
-    """Area under a curve of `distortion_curve`: a float between 0 and 1."""
+def area(curve: tuple[np.ndarray, np.ndarray]) -> float:
+    """Area under a curve of `distortion_curve`, two (K,): a float between 0 and 1."""
     norms, shares = curve
     return float(np.trapezoid(shares, norms))
 
 
-def share_at(curve, norms):
+def share_at(
+    curve: tuple[np.ndarray, np.ndarray], norms: np.ndarray | Sequence[float]
+) -> np.ndarray:
     """The curve at given relative norms: (k,) -> (k,)."""
     return np.interp(norms, *curve)
 
 
-def norm_to_close(curve, share=0.5):
+def norm_to_close(curve: tuple[np.ndarray, np.ndarray], share: float = 0.5) -> float:
     """The least relative norm at which the curve reaches a share: a float, NaN of an unknown curve.
+
+    Args:
+        curve: two (K,), see `distortion_curve`.
+        share: between 0 and 1.
 
     Raises:
         ValueError: a share that is not between 0 and 1.
@@ -74,7 +85,7 @@ def norm_to_close(curve, share=0.5):
     return float(np.interp(share, (low, high), norms[first - 1 : first + 1]))
 
 
-def blending_shares(scorer, images, targets):
+def blending_shares(scorer: scoring.Scorer, images: ArrayLike, targets: ArrayLike) -> np.ndarray:
     """Shares of the gap closed by mixing the target in: x + r (x_t − x), r in `BLENDING_RATIOS`.
 
     Args:
@@ -97,7 +108,13 @@ def blending_shares(scorer, images, targets):
     return score.closed_share.reshape(len(images), count)
 
 
-def scaled_down(scorer, images, targets, records, norms=RAY_NORMS):
+def scaled_down(
+    scorer: scoring.Scorer,
+    images: np.ndarray,
+    targets: np.ndarray,
+    records: Mapping[str, np.ndarray],
+    norms: np.ndarray = RAY_NORMS,
+) -> dict[str, np.ndarray]:
     """The attacks of a battery made smaller: x + s d, 0 < s < 1, which an attacker may always do.
 
     λ paths leave gaps: where the divergence is nearly quadratic, as for a linear encoder, all λ
@@ -115,16 +132,17 @@ def scaled_down(scorer, images, targets, records, norms=RAY_NORMS):
         Records of the smaller attacks, with the fields that `areas` names.
     """
     relative = relative_norms(records)
-    rows, scales = [], []
+    attacks: list[np.integer] = []
+    sizes: list[float] = []
     for pair in range(len(images)):
         last = np.inf
         for row in sorted(np.flatnonzero(records["pair"] == pair), key=lambda row: -relative[row]):
             if 0 < relative[row] < 0.98 * last:
                 last = relative[row]
                 smaller = norms[norms < last]
-                rows += [row] * len(smaller)
-                scales += (smaller / last).tolist()
-    rows, scales = np.array(rows, int), np.array(scales, np.float32)
+                attacks += [row] * len(smaller)
+                sizes += (smaller / last).tolist()
+    rows, scales = np.array(attacks, int), np.array(sizes, np.float32)
     pairs = records["pair"][rows]
     distortions = records["adversarial"][rows] - images[pairs]
     shrunk = images[pairs] + scales[:, None, None, None] * distortions
@@ -139,7 +157,9 @@ def scaled_down(scorer, images, targets, records, norms=RAY_NORMS):
     }
 
 
-def curves(records, blending, norms):
+def curves(
+    records: Mapping[str, np.ndarray], blending: np.ndarray, norms: np.ndarray
+) -> tuple[np.ndarray, ...]:
     """Distortion curves of all pairs of a battery at common relative norms.
 
     Args:
@@ -157,7 +177,7 @@ def curves(records, blending, norms):
     )
 
 
-def areas(records, blending):
+def areas(records: Mapping[str, np.ndarray], blending: np.ndarray) -> tuple[np.ndarray, ...]:
     """Areas of every pair of a battery under the attack's and the blending's curve.
 
     Args:
@@ -174,7 +194,7 @@ def areas(records, blending):
     return tuple(np.array(found).T)
 
 
-def relative_norms(records):
+def relative_norms(records: Mapping[str, np.ndarray]) -> np.ndarray:
     """‖d‖₂ / ‖x_t − x‖₂ of every attack, 0 where the target is the image: (B,).
 
     Args:
@@ -184,7 +204,7 @@ def relative_norms(records):
     return np.divide(norms, distances, out=np.zeros(len(norms)), where=distances > 0)
 
 
-def strongest_within(records, norm):
+def strongest_within(records: Mapping[str, np.ndarray], norm: float) -> np.ndarray:
     """Of each pair the attack that closes most of the gap with ‖d‖₂ ≤ norm · ‖x_t − x‖₂.
 
     Args:
@@ -204,7 +224,9 @@ def strongest_within(records, norm):
     return np.array(found)
 
 
-def norms_to_close(records, blending, share=0.5):
+def norms_to_close(
+    records: Mapping[str, np.ndarray], blending: np.ndarray, share: float = 0.5
+) -> np.ndarray:
     """The least relative norm at which each pair's attack reaches a share: (P,), NaN without gap.
 
     Args:

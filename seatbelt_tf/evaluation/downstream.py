@@ -13,13 +13,15 @@ by the attacker. A stronger attacker sees model and classifier together, end to 
 distortion within an L2 ball.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from seatbelt_tf import attacks, checks
-from seatbelt_tf.attacks.victim import surrogate_of
+from seatbelt_tf.attacks.victim import Attackable, surrogate_of
 from seatbelt_tf.batches import in_batches
 from seatbelt_tf.evaluation import classifiers
 from seatbelt_tf.evaluation.intervals import bootstrap_interval
@@ -41,15 +43,15 @@ class Downstream(NamedTuple):
             all attacks end to end with at most this radius.
     """
 
-    correct: dict
-    attacked_correct: dict
+    correct: dict[str, np.ndarray]
+    attacked_correct: dict[str, np.ndarray]
     rows: np.ndarray
     target_rows: np.ndarray
     distortion_norm: np.ndarray
     radii: np.ndarray | tuple = ()
-    end_to_end_correct: dict | None = None
+    end_to_end_correct: dict[str, np.ndarray] | None = None
 
-    def accuracies(self):
+    def accuracies(self) -> dict[str, dict]:
         """Accuracies with 95 % bootstrap intervals over images, as table 1 has them.
 
         Returns:
@@ -57,7 +59,7 @@ class Downstream(NamedTuple):
             "drop", attacked less clean of the same attacked images (negative: worse); and, of each
             radius as a number, the attack end to end.
         """
-        table = {}
+        table: dict[str, dict] = {}
         for task, correct in self.correct.items():
             attacked = self.attacked_correct[task]
             table[task] = {
@@ -65,13 +67,19 @@ class Downstream(NamedTuple):
                 "attacked": bootstrap_interval(attacked),
                 "drop": bootstrap_interval(attacked.astype(float) - correct[self.rows]),
             }
-            for place, radius in enumerate(self.radii):
-                found = self.end_to_end_correct[task][place]
+            withstood = (self.end_to_end_correct or {}).get(task, ())
+            for radius, found in zip(self.radii, withstood, strict=True):
                 table[task][float(radius)] = bootstrap_interval(found)
         return table
 
 
-def latent_attack(model, images, targets, max_evaluations=150, ancestors="mean"):
+def latent_attack(
+    model: Attackable,
+    images: np.ndarray,
+    targets: np.ndarray,
+    max_evaluations: int = 150,
+    ancestors: str = "mean",
+) -> np.ndarray:
     """The paper's attack on downstream tasks: latent_kl on all layers with λ = 1.
 
     Args:
@@ -91,17 +99,17 @@ def latent_attack(model, images, targets, max_evaluations=150, ancestors="mean")
 
 
 def evaluate(
-    model,
-    train,
-    test,
+    model: Any,
+    train: tuple[ArrayLike, ArrayLike],
+    test: tuple[ArrayLike, ArrayLike],
     *,
-    attacked=200,
-    attack=latent_attack,
-    steps=1000,
-    seed=0,
-    radii=(),
-    shown=lambda items, _: items,
-):
+    attacked: int = 200,
+    attack: Callable = latent_attack,
+    steps: int = 1000,
+    seed: int = 0,
+    radii: ArrayLike = (),
+    shown: Callable = lambda items, _: items,
+) -> Downstream:
     """Trains the classifiers, attacks test images through the model and counts what is right.
 
     Args:
@@ -159,7 +167,16 @@ def evaluate(
     return Downstream(correct, attacked_correct, rows, target_rows, norms, radii, seen_correct)
 
 
-def end_to_end_attack(logits, images, labels, radius, steps=50, starts=2, seed=0, initial=None):
+def end_to_end_attack(
+    logits: Callable,
+    images: np.ndarray,
+    labels: np.ndarray,
+    radius: ArrayLike,
+    steps: int = 50,
+    starts: int = 2,
+    seed: int = 0,
+    initial: ArrayLike | None = None,
+) -> np.ndarray:
     """Distortions within an L2 ball that raise max_{k ≠ y} logit_k − logit_y furthest.
 
     Args:
@@ -213,7 +230,7 @@ def _withstood(logits, stand_in, images, labels, radii):
     return np.logical_and.accumulate(found == labels)[1:]
 
 
-def _increasing(radii):
+def _increasing(radii: ArrayLike) -> np.ndarray:
     values = np.asarray(radii, float)
     if values.ndim != 1 or not np.all(np.isfinite(values)) or np.any(np.diff([0, *values]) <= 0):
         raise checks.invalid("radii", "increasing positive numbers", repr(radii))

@@ -3,6 +3,7 @@
 import functools
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from seatbelt_tf import checks
 
@@ -13,7 +14,9 @@ _VALUES_AT_ONCE = 2**22
 _MOST_KEPT = 2**23
 
 
-def bootstrap_interval(values, confidence=0.95, seed=0):
+def bootstrap_interval(
+    values: ArrayLike, confidence: float = 0.95, seed: int = 0
+) -> tuple[float, float, float]:
     """Mean of independent values with its percentile bootstrap interval (Efron 1979).
 
     Args:
@@ -34,7 +37,9 @@ def bootstrap_interval(values, confidence=0.95, seed=0):
     return crossed_bootstrap_interval(values[None], confidence, seed)
 
 
-def crossed_bootstrap_interval(values, confidence=0.95, seed=0):
+def crossed_bootstrap_interval(
+    values: ArrayLike, confidence: float = 0.95, seed: int = 0
+) -> tuple[float, float, float]:
     """Mean with its interval when every training seed was tried on the same pairs.
 
     Seeds and pairs are resampled independently of each other (Owen 2007, the pigeonhole
@@ -64,7 +69,9 @@ def crossed_bootstrap_interval(values, confidence=0.95, seed=0):
     return mean, lower, upper
 
 
-def crossed_ratio_interval(values, reference, confidence=0.95, seed=0):
+def crossed_ratio_interval(
+    values: ArrayLike, reference: ArrayLike, confidence: float = 0.95, seed: int = 0
+) -> tuple[float, float, float]:
     """Ratio of two means with its interval, over the same training seeds and pairs.
 
     Seeds and pairs are resampled as by `crossed_bootstrap_interval`, alike for both.
@@ -93,7 +100,7 @@ def crossed_ratio_interval(values, reference, confidence=0.95, seed=0):
     return float(values.mean() / reference.mean()), *_ends(ratios, confidence)
 
 
-def _crossed(name, values):
+def _crossed(name: str, values: ArrayLike) -> np.ndarray:
     values = np.asarray(values, np.float64)
     if values.ndim != 2 or not values.size or not np.all(np.isfinite(values)):
         raise checks.invalid(name, "finite numbers of shape (S, P), S, P ≥ 1", repr(values))
@@ -138,7 +145,7 @@ def _times_drawn(draws):
     return counts.astype(np.min_scalar_type(n))
 
 
-def _ends(means, confidence):
+def _ends(means: np.ndarray, confidence: float) -> tuple[float, float]:
     if not 0 < confidence < 1:
         raise checks.invalid("confidence", "a number between 0 and 1", confidence)
     tails = (1 - confidence) / 2
@@ -148,4 +155,5 @@ def _ends(means, confidence):
     if not np.all(np.isfinite(ends)):
         above = np.quantile(means, (tails, 1 - tails), method="higher")
         ends = np.where(np.isfinite(ends), ends, above)
-    return map(float, ends)
+    lower, upper = map(float, ends)
+    return lower, upper

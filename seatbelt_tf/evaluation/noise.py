@@ -2,13 +2,17 @@
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from seatbelt_tf import checks
 from seatbelt_tf.attacks import scoring
+from seatbelt_tf.attacks.victim import Attackable
 from seatbelt_tf.batches import in_batches
 
 
-def noisy_log_likelihood(victim, images, scale, seed=0, draws=4):
+def noisy_log_likelihood(
+    victim: Attackable, images: ArrayLike, scale: float, seed: int = 0, draws: int = 4
+) -> np.ndarray:
     """log p(x | z), z ~ q(z | x + aε), ε ~ Normal(0, I): the clean image from a noisy one (app. F).
 
     The noise is not cut at the pixels' bounds, as in the paper.
@@ -33,7 +37,7 @@ def noisy_log_likelihood(victim, images, scale, seed=0, draws=4):
     return -scoring.Scorer(victim, seed, draws).target_loss(noisy, images)
 
 
-def stddev_norms(model, images):
+def stddev_norms(model: Attackable, images: ArrayLike) -> tuple[np.ndarray, ...]:
     """‖σ_i(x)‖₂ of every layer's posterior, ancestors at their means: the overlap of figure 2.
 
     Args:

@@ -1,11 +1,13 @@
 """What a battery of attacks found, in one number a pair: the unit of replication is the pair."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from seatbelt_tf.evaluation import distortion
 
 
-def by_pair(records, blending):
+def by_pair(records: Mapping[str, np.ndarray], blending: np.ndarray) -> dict[str, np.ndarray]:
     """Every measure of a battery, averaged over λ where it depends on it.
 
     Args:

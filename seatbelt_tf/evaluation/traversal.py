@@ -1,11 +1,22 @@
 """Latent traversals: what a single unit does to the decoded image."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from seatbelt_tf import checks, gaussians
 
+if TYPE_CHECKING:
+    from seatbelt_tf.model import SeatbeltVAE
 
-def traverse(model, images, units=8, values=(-2, -1, 0, 1, 2)):
+
+def traverse(
+    model: "SeatbeltVAE",
+    images: np.ndarray,
+    units: int = 8,
+    values: Sequence[float] = (-2, -1, 0, 1, 2),
+) -> tuple[np.ndarray, list[str]]:
     """Images decoded while one latent unit moves and all others stay at the first image's means.
 
     Of all layers' units the most informative are taken, by the mean KL of the posteriors from a

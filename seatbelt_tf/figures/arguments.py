@@ -1,6 +1,7 @@
 """What the figures accept, checked: every function returns its argument as an array."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from seatbelt_tf import checks
 
@@ -21,7 +22,9 @@ def mean_and_interval(name, value, count):
     return mean, interval
 
 
-def images(name, value, shape=None, *, rank=4):
+def images(
+    name: str, value: ArrayLike, shape: tuple[int, ...] | None = None, *, rank: int = 4
+) -> np.ndarray:
     """Finite floating-point images with one or three channels, (M, H, W, C) float64."""
     value = np.asarray(value)
     if value.dtype.kind in "iub":
@@ -40,7 +43,9 @@ def images(name, value, shape=None, *, rank=4):
     return value
 
 
-def vector(name, value, length=None, *, finite=True):
+def vector(
+    name: str, value: ArrayLike, length: int | None = None, *, finite: bool = True
+) -> np.ndarray:
     """Numbers (n,) float64, n ≥ 1."""
     value = np.asarray(value, dtype=np.float64)
     if value.ndim != 1 or not value.size or length not in (None, value.size):

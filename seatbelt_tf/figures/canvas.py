@@ -1,5 +1,6 @@
 """What all figures share: size of text, colours, the empty figure, and writing it."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 LINE_STYLES = ("-", "--", ":", "-.")
 
 
-def save(figure, path):
+def save(figure: Figure, path: str | os.PathLike) -> Path:
     """Writes a figure as PNG, whole or not at all, and the same bytes for the same data.
 
     A reader never sees half a file, and a failure leaves an earlier one as it was (see

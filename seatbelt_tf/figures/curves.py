@@ -1,13 +1,25 @@
 """Curves of attacks: against their weight, and against their distortion."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
+from numpy.typing import ArrayLike
 
 from seatbelt_tf import checks
 from seatbelt_tf.figures import arguments, canvas
 
 
-def weight_curves(weights, curves, *, ylabel="attack loss Δ (nats)", log=True, title=None):
+def weight_curves(
+    weights: ArrayLike,
+    curves: Mapping[str, Any],
+    *,
+    ylabel: str = "attack loss Δ (nats)",
+    log: bool = True,
+    title: str | None = None,
+) -> Figure:
     """Draws a quantity against the attack's weight λ, with shaded 95 % intervals where given.
 
     Args:
@@ -45,7 +57,13 @@ def weight_curves(weights, curves, *, ylabel="attack loss Δ (nats)", log=True, 
     return figure
 
 
-def distortion_curves(norms, curves, *, blending=None, title=None):
+def distortion_curves(
+    norms: ArrayLike,
+    curves: Mapping[str, Any],
+    *,
+    blending: Mapping[str, ArrayLike] | None = None,
+    title: str | None = None,
+) -> Figure:
     """Draws shares of the gap closed against the distortion's relative norm.
 
     Args:

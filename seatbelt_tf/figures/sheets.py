@@ -1,13 +1,19 @@
 """Sheets of images: reconstructions, grids, traversals and attack panels."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from seatbelt_tf import checks
 from seatbelt_tf.figures import arguments
 from seatbelt_tf.figures.layout import sheet
 
 
-def reconstructions(images, reconstructions, *, columns=12, title=None):
+def reconstructions(
+    images: ArrayLike, reconstructions: ArrayLike, *, columns: int = 12, title: str | None = None
+) -> Figure:
     """Draws inputs over their reconstructions, in as many pairs of rows as needed.
 
     Args:
@@ -37,7 +43,7 @@ def reconstructions(images, reconstructions, *, columns=12, title=None):
     )
 
 
-def image_grid(images, *, columns=8, title=None):
+def image_grid(images: ArrayLike, *, columns: int = 8, title: str | None = None) -> Figure:
     """Draws images row by row, for prior samples or a look at a dataset.
 
     Args:
@@ -56,7 +62,13 @@ def image_grid(images, *, columns=8, title=None):
     return sheet([images[i : i + columns] for i in range(0, len(images), columns)], title=title)
 
 
-def traversals(images, *, labels=None, values=None, title=None):
+def traversals(
+    images: ArrayLike,
+    *,
+    labels: Sequence[str] | None = None,
+    values: ArrayLike | None = None,
+    title: str | None = None,
+) -> Figure:
     """Draws latent traversals: a row for each unit, a column for each value that it was set to.
 
     Args:
@@ -91,17 +103,17 @@ def traversals(images, *, labels=None, values=None, title=None):
 
 
 def attack_panel(
-    images,
-    reconstructions,
-    adversarial,
-    adversarial_reconstructions,
-    targets,
-    target_reconstructions=None,
+    images: ArrayLike,
+    reconstructions: ArrayLike,
+    adversarial: ArrayLike,
+    adversarial_reconstructions: ArrayLike,
+    targets: ArrayLike,
+    target_reconstructions: ArrayLike | None = None,
     *,
-    labels=None,
-    distortion_scale=None,
-    title=None,
-):
+    labels: Sequence[str] | None = None,
+    distortion_scale: float | None = None,
+    title: str | None = None,
+) -> Figure:
     """Draws attacks as the paper's figures 1 and 4 do, one to a row.
 
     Columns: input, its reconstruction, adversarial input, its reconstruction, distortion, target

@@ -1,10 +1,13 @@
 """The curves of a training log."""
 
 import re
+from collections.abc import Mapping
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
+from numpy.typing import ArrayLike
 
 from seatbelt_tf import checks
 from seatbelt_tf.figures import arguments, canvas
@@ -19,7 +22,7 @@ _TRAINING_PANELS = (
 )
 
 
-def training_curves(table, *, title=None):
+def training_curves(table: Mapping[str, ArrayLike], *, title: str | None = None) -> Figure:
     """Draws a training log against the step, one panel for each quantity that the table holds.
 
     Panels, each left out when the table has nothing for it: `elbo`, `log_likelihood`, all
@@ -81,7 +84,8 @@ def _training_order(match):
 
 def _training_panel(axes, steps, series):
     layers = list(dict.fromkeys(match[2] for match, _ in series))
-    handles, has_validation = {}, False
+    handles: dict[str, Line2D] = {}
+    has_validation = False
     for match, values in series:
         is_validation, quantity = match.groups()
         several = quantity.isdigit()

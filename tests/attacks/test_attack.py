@@ -1,6 +1,7 @@
 """Attacks on victims with known answers, on the model itself, and bad input."""
 
 import inspect
+import json
 
 import keras
 import numpy as np
@@ -128,6 +129,24 @@ def test_every_objective_lowers_its_divergence_on_a_hierarchical_model(model, ob
     )
     assert np.all(result.divergence < result.unattacked_divergence)
     assert np.all(result.evaluations <= 40)
+
+
+@pytest.mark.parametrize(
+    ("objective", "of_squares"),
+    [
+        ("latent_kl", lambda squares, stddev: squares / (2 * stddev**2)),
+        ("latent_w2", lambda squares, stddev: np.sqrt(squares)),
+        ("latent_w2_squared", lambda squares, stddev: squares),
+    ],
+)
+def test_of_gaussians_alike_only_the_distance_of_their_means_counts(objective, of_squares):
+    victim = victims.Linear(stddev=0.5)
+    images, targets = _pairs()
+    found, _ = attacks.Attack(victim, objective).divergence_and_gradient(targets)(images)
+    shifts = np.float64(images - targets).reshape(6, -1) @ np.float64(victim.encoder)
+    expected = of_squares(np.sum(np.square(shifts), axis=1), 0.5)
+    # float32 sums of sixteen products.
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_layers_choose_whose_posteriors_are_attacked(model):
@@ -451,8 +470,22 @@ def _result(**fields):
     ],
 )
 def test_each_check_of_a_battery_fires_on_its_own_fault(fields, expected):
-    checks = diagnostics.diagnose(_result(**fields), [1, 2, 1, 2], [0, 0, 1, 1])
-    assert {check.name for check in checks if check.fired} == expected
+    result, weights, pair_ids = _result(**fields), np.array([1, 2, 1, 2]), np.array([0, 0, 1, 1])
+    alone = [
+        diagnostics.not_finite(result),
+        diagnostics.not_monotone_in_weight(result, weights, pair_ids),
+        diagnostics.restart_gain(result),
+        diagnostics.fresh_draws(result),
+    ]
+    assert {check.name for check in alone if check.fired} == expected
+    assert diagnostics.diagnose(result, weights, pair_ids) == alone
+
+
+def test_a_check_goes_into_json_which_has_no_nan():
+    check = diagnostics.Diagnosis("masked_gradients", float("nan"), 0.0, True, "it is masked")
+    found = json.loads(json.dumps(check.as_json(), allow_nan=False))
+    assert found == {**check._asdict(), "value": None}
+    assert check._replace(value=0.25).as_json()["value"] == 0.25
 
 
 def test_attacks_weaker_than_mixing_the_target_in_are_flagged():

@@ -90,6 +90,17 @@ def test_a_part_of_a_version_that_did_not_keep_all_is_solved_again(pairs, tmp_pa
         np.testing.assert_array_equal(values, again[name])
 
 
+def test_the_result_within_records_is_what_attacks_without_a_battery_find(pairs, tmp_path):
+    records = _records(tmp_path, *pairs)
+    found = battery.result_of(records)
+    images, targets = (array[records["pair"]] for array in pairs)
+    alone = attacks.attack(
+        victims.Linear(), images, targets, records["weight"], pair_ids=records["pair"], **OPTIONS
+    )
+    for name, one, other in zip(found._fields, found, alone, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
 def test_there_are_no_records_before_a_part_is_finished(pairs, tmp_path):
     with pytest.raises(ValueError, match="a finished part"):
         _battery(tmp_path, *pairs).records()

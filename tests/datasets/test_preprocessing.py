@@ -57,6 +57,14 @@ def test_an_image_of_the_right_size_is_left_alone_unless_it_is_cropped():
     np.testing.assert_array_equal(cropped, image[8:24, 8:24].repeat(2, 0).repeat(2, 1))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_file_is_decoded_and_reduced_as_its_pixels_are(channels):
+    image, recipe = noise(50, 40, 3), preprocessing.recipe(channels, 32)
+    found = preprocessing.decode(encoded(image), recipe)
+    np.testing.assert_array_equal(found, preprocessing.reduce(image, recipe))
+    assert found.dtype == tf.uint8
+
+
 def test_colour_becomes_grey_by_the_luma_of_television_and_grey_three_channels():
     image = noise(32, 32, 3)
     grey = preprocessing.reduce(image, preprocessing.recipe(1, 32)).numpy()

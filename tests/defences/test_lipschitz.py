@@ -120,6 +120,15 @@ def test_constants_are_those_of_the_steepest_linear_hierarchy(inference, likelih
         assert exact <= bound <= 2.5 * exact
 
 
+def test_a_posterior_mean_is_as_steep_as_those_below_and_the_features_let_it_be():
+    model, _ = _linear("skip", "all")
+    first, second = 0.4, 0.4 * np.sqrt(0.4**2 + 1)
+    expected = [first, second, 0.4 * np.sqrt(second**2 + 1)]
+    np.testing.assert_allclose(lipschitz.mean_constants(model, 0.4), expected)
+    model, _ = _linear("chain", "all")
+    np.testing.assert_allclose(lipschitz.mean_constants(model, 0.4), [0.4, 0.4**2, 0.4**3])
+
+
 def _linear(inference, likelihood_from):
     """What certificates read of a model of three layers, and images' reconstructions given noise.
 

@@ -117,6 +117,23 @@ def test_a_curve_is_a_running_maximum_from_the_origin_to_the_target():
     np.testing.assert_allclose(distortion.share_at(curve, [0.125, 0.5]), [0.3, 0.6])
 
 
+def test_the_curves_of_a_battery_leave_out_pairs_without_a_gap():
+    records = {
+        "pair": np.array([0, 0, 1, 2]),
+        "distortion_norm": np.array([1.0, 2.0, 1.0, 0.0]),
+        "target_distance": np.array([4.0, 4.0, 2.0, 0.0]),
+        "closed_share": np.array([0.5, 0.75, np.nan, np.nan]),
+    }
+    blending = np.tile(RATIOS, (3, 1))
+    blending[1:] = np.nan
+    np.testing.assert_array_equal(distortion.relative_norms(records), [0.25, 0.5, 0.5, 0.0])
+    attack, mixed = distortion.curves(records, blending, np.array([0.25, 0.375, 0.75]))
+    np.testing.assert_allclose(attack, [[0.5, 0.625, 0.875]])
+    np.testing.assert_allclose(mixed, [[0.25, 0.375, 0.75]])
+    found = distortion.norms_to_close(records, blending, share=0.625)
+    np.testing.assert_allclose(found, [0.375, np.nan, np.nan])
+
+
 def test_curves_of_unequal_lengths_are_refused():
     with pytest.raises(ValueError, match=r"closed_shares\.shape"):
         distortion.distortion_curve([0.1, 0.2], [0.3])

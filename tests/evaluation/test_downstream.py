@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import victims
 
+from seatbelt_tf import attacks
 from seatbelt_tf.evaluation import downstream
 
 
@@ -60,6 +62,16 @@ def test_an_attack_that_succeeds_costs_all_accuracy_and_one_that_does_nothing_co
     labels = TEST[1]
     assert np.all(labels[misled.rows] != labels[misled.target_rows])
     assert len(np.unique(misled.rows)) == 40
+
+
+def test_the_papers_attack_is_latent_kl_with_a_weight_of_one():
+    images, targets = np.random.default_rng(2).uniform(-0.5, 0.5, (2, 3, 4, 4, 1)).astype("f")
+    victim = victims.Linear()
+    found = downstream.latent_attack(victim, images, targets, max_evaluations=30)
+    options = {"objective": "latent_kl", "max_evaluations": 30}
+    expected = attacks.attack(victim, images, targets, np.ones(3), **options).adversarial
+    np.testing.assert_array_equal(found, expected)
+    assert np.all(np.any(found != images, axis=(1, 2, 3)))
 
 
 def test_the_attack_end_to_end_flips_a_linear_classifier_where_its_margin_says():

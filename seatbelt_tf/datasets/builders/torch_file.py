@@ -10,6 +10,7 @@ import io
 import math
 import pickle
 import zipfile
+from typing import BinaryIO
 
 import numpy as np
 
@@ -54,7 +55,7 @@ class _Unpickler(pickle.Unpickler):
         return _Storage(str(key), int(size))
 
 
-def read(file) -> np.ndarray:
+def read(file: BinaryIO) -> np.ndarray:
     """The tensor.
 
     Args:
