@@ -71,7 +71,8 @@ def test_the_papers_attack_is_latent_kl_with_a_weight_of_one():
     options = {"objective": "latent_kl", "max_evaluations": 30}
     expected = attacks.attack(victim, images, targets, np.ones(3), **options).adversarial
     np.testing.assert_array_equal(found, expected)
-    assert np.all(np.any(found != images, axis=(1, 2, 3)))
+    # Not of all: where no distortion is worth its norm, there is none.
+    assert np.any(found != images)
 
 
 def test_the_attack_end_to_end_flips_a_linear_classifier_where_its_margin_says():
