@@ -6,8 +6,6 @@ import pytest
 from programs import PROGRAMS, run_program
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# As programs have it.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)) >= len(os.sched_getaffinity(0)):
     # A core for each of pytest-xdist's processes, whose threads would take turns.
     for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):

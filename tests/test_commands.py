@@ -204,7 +204,7 @@ def _run(key, small, directory):
 @pytest.mark.parametrize("key", QUICK)
 def test_commands_that_tell_run(key, tmp_path):
     said = _run(key, QUICK[key], tmp_path)
-    assert ("reproduce" in key) == said.splitlines()[-1].startswith("next: python")
+    assert ("reproduce" in key) == said.splitlines()[-1].startswith("next: ")
 
 
 @pytest.fixture(scope="module")

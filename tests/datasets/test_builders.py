@@ -229,7 +229,7 @@ HOSTILE = {
     "parent": "is not a regular file inside it",
     "huge": "16777216 bytes, more than 8388608",
     "text": "is not a PNG image",
-    "small": "is 10×10",
+    "small": "has 10×10 pixels",
     "broken": "cannot be decoded",
     "missing": r"Received 119 images of 20 chairs, 2 elevations, 3 azimuths: half extracted",
     "twice": "are the same view",
