@@ -7,15 +7,14 @@ all of them alike; the median over the turns of each one's ratio to the plain mo
 is reported. Models are not trained: a step takes as long whatever the weights.
 """
 
-import os
 import statistics
 
 import numpy as np
 
-from benchmarks import command_line, results, turns
+from benchmarks import command_line, models, results, turns
 from benchmarks.command_line import positive
 from seatbelt_tf import presets
-from trainers import program, provenance
+from trainers import program
 from trainers.studies.tables import markdown
 
 # Of CIFAR-10's models in the trial of defences.
@@ -64,12 +63,7 @@ def functions(latent_dims, defences, images):
     model.compile(optimizer="adam")
     model.optimizer.build(model.trainable_variables)
     train = tf.function(lambda: model.train_step((images,))["loss"], autograph=False)
-
-    @tf.function(autograph=False)
-    def encode():
-        return tf.concat([posterior.mean for posterior in model.posteriors(images)], axis=1)
-
-    return train, encode
+    return train, models.compiled_encoding(model, images)
 
 
 def seconds_of_all(batch_size, count):
@@ -111,9 +105,7 @@ def main():
     arguments = parse_arguments()
     seconds = seconds_of_all(arguments.batch_size, arguments.turns)
     figures = {
-        "arguments": vars(arguments),
-        "machine": f"{os.cpu_count()} cores",
-        **provenance.describe(),
+        **results.described(arguments),
         "setting": f"32x32x3 images, 64 latents, batches of {arguments.batch_size}",
         "milliseconds_without": {
             measure: 1e3 * statistics.median(seconds["none", measure]) for measure in MEASURES
@@ -126,9 +118,7 @@ def main():
             for name in SETTINGS
         },
     }
-    print(table(figures))
-    if arguments.json:
-        results.write(arguments.json, figures, table(figures))
+    results.tell(arguments, figures, table)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@
 each seed. Runs are kept under runs/free_bits and reused when the program is started again.
 """
 
-import os
 import pathlib
 
 import numpy as np
@@ -15,7 +14,6 @@ from benchmarks import command_line, results
 from benchmarks.precision import interval
 from benchmarks.trainings import scores
 from seatbelt_tf import runs
-from trainers import machine, provenance
 from trainers.studies.tables import markdown, words
 
 AMOUNTS = (0.0, 0.03, 0.125, 0.5)
@@ -29,27 +27,20 @@ MEASURES = {
 
 def main():
     parser = command_line.parser("free_bits", __doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2), help="(0 1 2)")
-    parser.add_argument(
-        "--steps", type=command_line.positive, default=1600, help="of a training (1600)"
-    )
+    parser.add_argument("--seed", type=int, nargs="+", default=(0, 1, 2), help="of the trainings")
+    parser.add_argument("--steps", type=command_line.positive, default=1600, help="of a training")
     parser.add_argument("--json", metavar="PATH", help="also write the figures there, and a table")
     arguments = parser.parse_args()
     found = [
         {"free_bits": amount, "seed": seed, **train(amount, seed, arguments.steps)}
-        for seed in arguments.seeds
+        for seed in arguments.seed
         for amount in AMOUNTS
     ]
     figures = {
-        "arguments": vars(arguments),
-        "machine": f"{os.cpu_count()} cores",
-        "processor": machine.describe(xla=False)["processor"],
-        **provenance.describe(),
+        **results.described(arguments),
         "trainings": found,
     }
-    print(table(figures))
-    if arguments.json:
-        results.write(arguments.json, figures, table(figures))
+    results.tell(arguments, figures, table)
 
 
 def train(amount, seed, steps):
@@ -86,7 +77,7 @@ def table(figures):
         f"Written by `python -m benchmarks.free_bits` on {figures['machine']}, "
         f"{figures['processor']}: sprites of 32×32 pixels, L = {LAYERS}, β = 6, fast recipe, "
         f"{figures['arguments']['steps']:,} steps of 64 images, "
-        f"{len(figures['arguments']['seeds'])} seeds, in nats [95 % intervals of Student's t]. "
+        f"{len(figures['arguments']['seed'])} seeds, in nats [95 % intervals of Student's t]. "
         "Layer 1 is the bottom.\n\n" + markdown(rows)
     )
 

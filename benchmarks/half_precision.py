@@ -8,14 +8,13 @@ All steps of a model get the same batch in one process, by turns; the median ove
 one's ratio to float32 in the same turn is reported.
 """
 
-import os
 import statistics
 
 import numpy as np
 
 from benchmarks import command_line, models, results, turns
 from benchmarks.command_line import positive
-from trainers import machine, program, provenance
+from trainers import program
 from trainers.studies.tables import markdown
 
 MODELS = {
@@ -96,16 +95,11 @@ def main():
             },
         }
     figures = {
-        "arguments": vars(arguments),
-        "machine": f"{os.cpu_count()} cores",
-        "processor": machine.describe(xla=False)["processor"],
+        **results.described(arguments),
         "has_bfloat16": has_bfloat16,
-        **provenance.describe(),
         "models": found,
     }
-    print(table(figures))
-    if arguments.json:
-        results.write(arguments.json, figures, table(figures))
+    results.tell(arguments, figures, table)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The model that benchmarks train: untrained, and ready for `train_step`."""
+"""The model that benchmarks train, untrained and ready for `train_step`, and its encoding."""
 
 
 def compiled_model(shape, dims, dtype="float32"):
@@ -11,3 +11,14 @@ def compiled_model(shape, dims, dtype="float32"):
     model.compile(optimizer=keras.optimizers.Adam(1e-3))
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def compiled_encoding(model, images):
+    """A compiled function without arguments: the means of all layers, (M, sum of d_i)."""
+    import tensorflow as tf
+
+    @tf.function(autograph=False)
+    def encode():
+        return tf.concat([posterior.mean for posterior in model.posteriors(images)], axis=1)
+
+    return encode

@@ -9,17 +9,17 @@ reported.
 """
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import statistics
-import time
 
 import numpy as np
 
 from benchmarks import command_line, models, results, turns
 from benchmarks.command_line import positive
 from benchmarks.half_precision import MODELS
-from trainers import machine, program, provenance
+from trainers import program
 from trainers.studies.tables import markdown
 
 MEASURES = ("training step", "training step, bfloat16", "evaluation of an attack", "encoding")
@@ -68,35 +68,30 @@ def _compiled(shape, dims, images):
         tf.function(lambda: model.train_step((images,))["loss"], autograph=False),
         tf.function(lambda: half.train_step((images,))["loss"], autograph=False),
         lambda: evaluate(images, target)[1],
-        tf.function(lambda: model.posteriors(images)[0].mean, autograph=False),
+        models.compiled_encoding(model, images),
     )
 
 
 def seconds_of(key):
     """Of one call of what is compiled in this process."""
-    started = time.perf_counter()
-    _functions[key]().numpy()
-    return time.perf_counter() - started
+    return turns.once(_functions[key])
 
 
 def seconds_of_all(batch_size, count):
-    """Dict of (model, measure) to dict of `WAYS` to (count,) seconds."""
+    """Dict of (model, measure, one of `WAYS`) to (count,) seconds."""
     context = multiprocessing.get_context("spawn")
-    keys = [(name, measure) for name in MODELS for measure in MEASURES]
-    found = {key: {way: [] for way in WAYS} for key in keys}
     with contextlib.ExitStack() as stack:
         pools = {
             way: stack.enter_context(context.Pool(1, prepare, (value, batch_size)))
             for way, value in WAYS.items()
         }
-        for turn in range(count + 1):
-            for key in keys:
-                for way, pool in pools.items():
-                    seconds = pool.apply(seconds_of, (key,))
-                    # The first traces.
-                    if turn:
-                        found[key][way].append(seconds)
-    return {key: {way: np.array(ways[way]) for way in WAYS} for key, ways in found.items()}
+        timed = {
+            (name, measure, way): functools.partial(pool.apply, seconds_of, ((name, measure),))
+            for name in MODELS
+            for measure in MEASURES
+            for way, pool in pools.items()
+        }
+        return turns.seconds(timed, count, timed=lambda measured: measured())
 
 
 def table(figures):
@@ -123,23 +118,19 @@ def main():
     arguments = parse_arguments()
     seconds = seconds_of_all(arguments.batch_size, arguments.turns)
     figures = {
-        "arguments": vars(arguments),
-        "machine": f"{os.cpu_count()} cores",
-        "processor": machine.describe(xla=False)["processor"],
-        **provenance.describe(),
+        **results.described(arguments),
         "times": [
             {
                 "model": name,
                 "measure": measure,
-                "milliseconds": 1e3 * statistics.median(ways["with"]),
-                "ratio": turns.ratio(ways["without"], ways["with"]),
+                "milliseconds": 1e3 * statistics.median(seconds[name, measure, "with"]),
+                "ratio": turns.ratio(*(seconds[name, measure, way] for way in ("without", "with"))),
             }
-            for (name, measure), ways in seconds.items()
+            for name in MODELS
+            for measure in MEASURES
         ],
     }
-    print(table(figures))
-    if arguments.json:
-        results.write(arguments.json, figures, table(figures))
+    results.tell(arguments, figures, table)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@
 each seed. Runs are kept under runs/precision and reused when the program is started again.
 """
 
-import os
 import pathlib
 
 import numpy as np
@@ -15,7 +14,6 @@ from scipy import stats
 from benchmarks import command_line, results
 from benchmarks.trainings import scores
 from seatbelt_tf import runs
-from trainers import provenance
 from trainers.studies.tables import words
 
 FLAGS = {"float32": "--nomixed_precision", "mixed_bfloat16": "--mixed_precision"}
@@ -30,14 +28,10 @@ def main():
     arguments = parser.parse_args()
     found = [train(p, seed, arguments.steps) for seed in arguments.seed for p in FLAGS]
     figures = {
-        "arguments": vars(arguments),
-        "machine": f"{os.cpu_count()} cores",
-        **provenance.describe(),
+        **results.described(arguments),
         "trainings": found,
     }
-    print(table(figures))
-    if arguments.json:
-        results.write(arguments.json, figures, table(figures))
+    results.tell(arguments, figures, table)
 
 
 def train(precision, seed, steps):

@@ -25,7 +25,7 @@ from benchmarks.command_line import positive
 from benchmarks.models import compiled_model
 from benchmarks.processes import in_fresh_process, peak_bytes
 from seatbelt_tf import presets, runs
-from trainers import program, provenance
+from trainers import program
 
 PROGRAM = "python -m benchmarks.scaling"
 BATCHES = (64, 256, 1024, 4096)
@@ -184,10 +184,8 @@ def main():
     if importlib.util.find_spec("ray") is None:
         program.fail(PROGRAM, "Ray is not installed: pip install -e '.[ray]'")
     figures = {
-        "arguments": vars(arguments),
-        "machine": f"{os.cpu_count()} cores",
+        **results.described(arguments),
         "load": os.getloadavg(),
-        **provenance.describe(),
         "cells": [],
     }
     sizes = [(batch, 4, 1) for batch in arguments.batch_size]

@@ -1,4 +1,4 @@
-"""Functions timed by turns in one process, so that what else a machine does falls on all alike."""
+"""Functions timed by turns, so that what else a machine does falls on all alike."""
 
 import statistics
 import time
@@ -6,21 +6,28 @@ import time
 import numpy as np
 
 
-def seconds(functions, turns):
+def once(function):
+    """Seconds of one call of a function without arguments that returns a tensor."""
+    started = time.perf_counter()
+    function().numpy()
+    return time.perf_counter() - started
+
+
+def seconds(functions, turns, timed=once):
     """Dict of name to (turns,) seconds.
 
     Args:
-        functions: dict of name to a function without arguments that returns a tensor; compiled
-            ones are traced in a turn of their own before.
+        functions: dict of name to what `timed` takes; compiled functions are traced in a turn of
+            their own before.
         turns: how often each is timed.
+        timed: gives the seconds of one of them.
     """
     found = {name: [] for name in functions}
     for turn in range(turns + 1):
         for name, function in functions.items():
-            started = time.perf_counter()
-            function().numpy()
+            taken = timed(function)
             if turn:
-                found[name].append(time.perf_counter() - started)
+                found[name].append(taken)
     return {name: np.array(values) for name, values in found.items()}
 
 

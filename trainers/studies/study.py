@@ -74,24 +74,35 @@ class Findings:
         rows = [arrays[name] for arrays in self.finished(models, measure)]
         return np.stack(rows) if rows else None
 
+    def both(self, first, second):
+        """The arrays of two results, seed by seed, where both are finished: list of pairs.
+
+        Args:
+            first, second: (models, measure) each, as many models in the same order of seeds.
+        """
+        found = (
+            [self.of(model, measure) for model in models] for models, measure in (first, second)
+        )
+        return [
+            (one, other)
+            for one, other in zip(*found, strict=True)
+            if one is not None and other is not None
+        ]
+
     def differences(self, first, second, name, reduce=np.asarray):
         """What values of some results are above those of others, seed by seed.
 
         Args:
-            first, second: (models, measure) each, as many models in the same order of seeds.
+            first, second: see `both`.
             name: of the values, (P, ...) by pair.
             reduce: what is made of the values before they are subtracted, (P, ...) -> (P,).
 
         Returns:
             (S, P) of the seeds of which both are finished; None without any.
         """
-        found = (
-            [self.of(model, measure) for model in models] for models, measure in (first, second)
-        )
         rows = [
             reduce(one[name]).astype(float) - reduce(other[name])
-            for one, other in zip(*found, strict=True)
-            if one is not None and other is not None
+            for one, other in self.both(first, second)
         ]
         return np.stack(rows) if rows else None
 

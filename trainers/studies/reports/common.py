@@ -50,10 +50,10 @@ def area(findings, zoo, models):
     return number(interval(findings.over_seeds(models, zoo.attack(), "area_above_blending"))[0])
 
 
-def fired(findings, models, measure):
-    """The diagnostics that fired for any of the models, as words."""
+def fired(findings, models, measure, more=()):
+    """The diagnostics that fired for any of the models, and `more` names, as words."""
     found = findings.finished(models, measure)
-    names = {str(name) for arrays in found for name in arrays["fired"]}
+    names = {str(name) for arrays in found for name in arrays["fired"]}.union(more)
     return ", ".join(sorted(names)) or "none"
 
 

@@ -84,18 +84,12 @@ def _both(zoo, findings, setting, name):
             for field in (name, "area_without_chain")
         )
         return None if own is None else (own, plain)
-    found = [
-        (findings.of(own, zoo.strongest(setting)), findings.of(plain, zoo.strongest(trial.NONE)))
-        for own, plain in zip(
-            settings.models(zoo, setting), settings.models(zoo, trial.NONE), strict=True
-        )
-    ]
-    found = [each for each in found if each[0] is not None and each[1] is not None]
-    return (
-        tuple(np.stack([each[place][name] for each in found]) for place in (0, 1))
-        if found
-        else None
+    found = findings.both(
+        *((settings.models(zoo, each), zoo.strongest(each)) for each in (setting, trial.NONE))
     )
+    if not found:
+        return None
+    return tuple(np.stack([pair[place][name] for pair in found]) for place in (0, 1))
 
 
 def _ratio(pair, digits=3):
@@ -165,14 +159,15 @@ def _row(zoo, findings, setting):
 
 def _fired(zoo, findings, setting):
     """The checks that fired, as words; measurements of earlier versions did not make this one."""
-    found = settings.finished(zoo, findings, setting, zoo.strongest(setting))
-    names = {str(name) for each in found for name in each["fired"]}
-    for each in found:
-        for objective in OBJECTIVES:
-            above = each[f"area_{objective}"]
-            check = diagnostics.weaker_than_blending(above, np.zeros_like(above))
-            names |= {check.name} if check.fired else set()
-    return ", ".join(sorted(names)) or "none"
+    measure = zoo.strongest(setting)
+    above = [
+        each[f"area_{objective}"]
+        for each in settings.finished(zoo, findings, setting, measure)
+        for objective in OBJECTIVES
+    ]
+    made = [diagnostics.weaker_than_blending(area, np.zeros_like(area)) for area in above]
+    more = [check.name for check in made if check.fired]
+    return common.fired(findings, settings.models(zoo, setting), measure, more)
 
 
 def _attacks_row(zoo, findings, setting):
@@ -317,6 +312,16 @@ def _clean(found, task):
     return found[f"clean_{task}"][found["rows"]].astype(float)
 
 
+def _right(found, task):
+    """Whether it is right when the attacker sees it, too: (R, A) by radius, float."""
+    return found[f"end_to_end_{task}"].astype(float)
+
+
+def _lost(found, task):
+    """What that took away: (R, A)."""
+    return _clean(found, task) - _right(found, task)
+
+
 def _end_to_end(zoo, findings, setting):
     """Accuracies under attacks that see model and classifier, a row a classifier and radius.
 
@@ -324,34 +329,32 @@ def _end_to_end(zoo, findings, setting):
     VAE, does not count in a model's favour that its classifier was better to begin with.
     """
     measure = zoo.downstream(trial.END_TO_END_RADII)
-    models = [settings.models(zoo, each) for each in (setting, trial.NONE)]
-    found = [[findings.of(model, measure) for model in each] for each in models]
-    own = [each for each in found[0] if each is not None]
-    both = [pair for pair in zip(*found, strict=True) if all(each is not None for each in pair)]
+    own = settings.finished(zoo, findings, setting, measure)
+    both = findings.both(*((settings.models(zoo, s), measure) for s in (setting, trial.NONE)))
     rows = []
     for task in TASKS if own else ():
+        clean = in_words(np.stack([_clean(one, task) for one in own]))
+        by_radius = {
+            "attacked": [_right(one, task) for one in own],
+            "lost": [_lost(one, task) for one in own],
+            "attacked, more than the plain VAE's": [
+                _right(one, task) - _right(plain, task) for one, plain in both
+            ],
+            "lost, less than the plain VAE's": [
+                _lost(plain, task) - _lost(one, task) for one, plain in both
+            ],
+        }
         for place, radius in enumerate(trial.END_TO_END_RADII):
-
-            def right(each, task=task, place=place):
-                return each[f"end_to_end_{task}"][place].astype(float)
-
-            def lost(each, task=task, right=right):
-                return _clean(each, task) - right(each)
-
             rows.append(
                 {
                     "setting": settings.title(setting),
                     "classifier": task,
                     "‖d‖ ≤": number(radius),
-                    "clean": in_words(np.stack([_clean(each, task) for each in own])),
-                    "attacked": in_words(np.stack([right(each) for each in own])),
-                    "lost": in_words(np.stack([lost(each) for each in own])),
-                    "attacked, more than the plain VAE's": in_words(
-                        np.stack([right(one) - right(plain) for one, plain in both])
-                    ),
-                    "lost, less than the plain VAE's": in_words(
-                        np.stack([lost(plain) - lost(one) for one, plain in both])
-                    ),
+                    "clean": clean,
+                    **{
+                        name: in_words(np.stack(values)[:, place] if values else None)
+                        for name, values in by_radius.items()
+                    },
                 }
             )
     return rows
