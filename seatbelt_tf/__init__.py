@@ -10,6 +10,10 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seatbelt_tf.model import SeatbeltVAE as SeatbeltVAE
 
 _HOME = {"SeatbeltVAE": "seatbelt_tf.model"}
 _MODULES = ("attacks", "datasets", "evaluation", "figures", "gaussians", "objectives", "runs")
@@ -17,7 +21,7 @@ _MODULES = ("attacks", "datasets", "evaluation", "figures", "gaussians", "object
 __all__ = [*_HOME, *_MODULES]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     if name in _MODULES:

@@ -69,6 +69,7 @@ CONVOLUTIONS = {
     ],
 )
 def test_kernels_for_bfloat16_are_those_of_onednn(features, chosen, expected, monkeypatch):
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda: [])
     monkeypatch.setattr(half_precision, "_processor_features", lambda: set(features.split()))
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
     if chosen is not None:

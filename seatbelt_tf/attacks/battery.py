@@ -20,7 +20,7 @@ from seatbelt_tf import checks, runs, tensors
 from seatbelt_tf.attacks import diagnostics, scoring
 from seatbelt_tf.attacks.attack import Attack, AttackResult, check_any_finite
 from seatbelt_tf.attacks.box_result import Status
-from seatbelt_tf.attacks.victim import Attackable
+from seatbelt_tf.attacks.victim import Decodable
 
 IMAGE_FIELDS = ("adversarial", "distortion")
 # What is unknown of an attack that could not begin, which would otherwise count as withstood.
@@ -43,7 +43,7 @@ class Battery:
     """One attack on one model over pairs and weights.
 
     Args:
-        victim: see `Attackable`.
+        victim: see `Attackable`; it needs a decoder.
         images: (P, H, W, C) images.
         targets: (P, H, W, C) targets, one an image.
         weights: (W,) λ.
@@ -61,7 +61,7 @@ class Battery:
 
     def __init__(
         self,
-        victim: Attackable,
+        victim: Decodable,
         images: np.ndarray,
         targets: np.ndarray,
         weights: np.ndarray | Sequence[float],

@@ -11,14 +11,15 @@ A new one is a subclass of `Objective`, registered by name, in any file (docs/ex
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import tensorflow as tf
 
 from seatbelt_tf import checks, gaussians
-from seatbelt_tf.attacks.victim import Attackable, latents
+from seatbelt_tf.attacks.victim import Attackable, Decodable, latents
 from seatbelt_tf.objectives import divergences_by_unit
 
+_T = TypeVar("_T", bound=type)
 _OBJECTIVES: dict[str, type["Objective"]] = {}
 
 
@@ -48,10 +49,10 @@ class Objective:
     memory = 15
 
 
-def register(name: str) -> Callable[[type], type]:
+def register(name: str) -> Callable[[_T], _T]:
     """Class decorator: makes an attack objective available under a name."""
 
-    def add(objective):
+    def add(objective: _T) -> _T:
         _OBJECTIVES[name] = objective
         return objective
 
@@ -137,7 +138,7 @@ class Output(Objective):
 
     @staticmethod
     def divergence(
-        victim: Attackable,
+        victim: Decodable,
         images: tf.Tensor,
         prepared: Any,
         noise: Sequence[tf.Tensor] | None,

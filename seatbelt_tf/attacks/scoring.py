@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from seatbelt_tf import checks
 from seatbelt_tf.attacks import objectives
 from seatbelt_tf.attacks.compiled import Compiled
-from seatbelt_tf.attacks.victim import Attackable, latents
+from seatbelt_tf.attacks.victim import Attackable, Decodable, latents
 from seatbelt_tf.batches import in_batches
 
 SCORED_AT_ONCE = 64
@@ -63,7 +63,7 @@ class FreshDivergence:
 
 
 def score(
-    victim: Attackable,
+    victim: Decodable,
     images: ArrayLike,
     targets: ArrayLike,
     adversarial: ArrayLike,
@@ -92,7 +92,7 @@ def score(
 class Scorer:
     """`score` set up once and traced once, for several batteries on one victim."""
 
-    def __init__(self, victim: Attackable, seed: int = 0, draws: int = 16) -> None:
+    def __init__(self, victim: Decodable, seed: int = 0, draws: int = 16) -> None:
         noise = draw(victim, draws, seed)
 
         def loss(images, targets):

@@ -17,13 +17,19 @@ class Attackable(Protocol):
     method `surrogate()`: another Attackable, of the same shapes, whose attacks transfer to it.
     They are where attacks on it begin.
 
+    Some ask for more: output attacks and scores for `log_likelihood(images, latents)`, log p(x | z)
+    of (M, H, W, C) and a tuple of (M, d_i) as (M,) nats; output attacks for `priors(latents)`, the
+    `Gaussian`s p(z^i | z^(i+1)) of (M, d_i) by layer; `maximum_damage` for `decode(latents)`, mean
+    images (M, H, W, C).
+
     Attributes:
         image_shape: (H, W, C).
         latent_dims: units by layer, bottom first.
     """
 
-    image_shape: tuple[int, ...]
-    latent_dims: tuple[int, ...]
+    # A more precise type would refuse all others, those of tuples of known length among them.
+    image_shape: Any
+    latent_dims: Any
 
     def posteriors(
         self, images: tf.Tensor, noise: Sequence[tf.Tensor] | None = None
@@ -34,8 +40,12 @@ class Attackable(Protocol):
         above; None puts ancestors at their means. Must be differentiable.
         """
 
+
+class Decodable(Attackable, Protocol):
+    """An `Attackable` with all that some attacks and scores ask for beside."""
+
     def log_likelihood(self, images: tf.Tensor, latents: Sequence[tf.Tensor]) -> tf.Tensor:
-        """log p(x | z): (M, H, W, C) and a tuple of (M, d_i) -> (M,), nats. For output attacks."""
+        """log p(x | z): (M, H, W, C) and a tuple of (M, d_i) -> (M,), nats."""
 
     def priors(self, latents: Sequence[tf.Tensor]) -> tuple[Gaussian, ...]:
         """p(z^i | z^(i+1)) at the latents by layer: `Gaussian`s of (M, d_i). For output attacks."""

@@ -1,7 +1,7 @@
 """What a defence may change of a model."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -12,13 +12,14 @@ from seatbelt_tf.gaussians import Gaussian
 if TYPE_CHECKING:
     from seatbelt_tf.model import Inference, SeatbeltVAE
 
+_T = TypeVar("_T", bound=type)
 _DEFENCES: dict[str, type] = {}
 
 
-def register(name: str) -> Callable[[type], type]:
+def register(name: str) -> Callable[[_T], _T]:
     """Class decorator: makes a defence available under a name."""
 
-    def add(defence):
+    def add(defence: _T) -> _T:
         _DEFENCES[name] = defence
         return defence
 

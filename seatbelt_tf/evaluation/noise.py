@@ -6,12 +6,12 @@ from numpy.typing import ArrayLike
 
 from seatbelt_tf import checks
 from seatbelt_tf.attacks import scoring
-from seatbelt_tf.attacks.victim import Attackable
+from seatbelt_tf.attacks.victim import Attackable, Decodable
 from seatbelt_tf.batches import in_batches
 
 
 def noisy_log_likelihood(
-    victim: Attackable, images: ArrayLike, scale: float, seed: int = 0, draws: int = 4
+    victim: Decodable, images: ArrayLike, scale: float, seed: int = 0, draws: int = 4
 ) -> np.ndarray:
     """log p(x | z), z ~ q(z | x + aε), ε ~ Normal(0, I): the clean image from a noisy one (app. F).
 

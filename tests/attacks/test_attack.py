@@ -11,6 +11,7 @@ import victims
 
 from seatbelt_tf import SeatbeltVAE, attacks, gaussians, presets
 from seatbelt_tf.attacks import diagnostics, objectives, scoring
+from seatbelt_tf.attacks.victim import Decodable
 
 SHAPE = (4, 4, 1)
 
@@ -590,7 +591,7 @@ def test_a_model_that_does_not_say_what_it_gives_is_refused_with_what_to_wrap_it
 
 
 def test_models_and_adapters_have_all_that_an_attack_asks_for():
-    asked = set(vars(attacks.Attackable)) | set(attacks.Attackable.__annotations__)
+    asked = {*vars(attacks.Attackable), *attacks.Attackable.__annotations__, *vars(Decodable)}
     asked = {name for name in asked if not name.startswith("_")}
     assert {"posteriors", "latent_dims"} < asked
     model = SeatbeltVAE(image_shape=(32, 32, 1), latent_dims=(2,))

@@ -253,6 +253,10 @@ def test_a_classifier_that_was_better_before_does_not_count_as_robust(tmp_path):
     ]
     assert row["attacked, more than the plain VAE's"].startswith("0.500 [")
     assert row["lost, less than the plain VAE's"].startswith("0 [")
+    for seed in SEEDS:
+        del findings._found[ZOO.defended(trial.NONE, seed)][measure]
+    alone = report.report(ZOO, findings).tables["end_to_end"][0]
+    assert (alone["lost"], alone["lost, less than the plain VAE's"]) == (row["lost"], "—")
     row = next(row for row in tables["downstream"] if row["setting"] == "TC")
     assert row["clean"].split()[0] == "0.500"
     assert row["clean, the attacked images"].split()[0] == "1.00"
