@@ -52,13 +52,15 @@ def data_dir_again():
     return [f"--data_dir={FLAGS.data_dir}"] if FLAGS["data_dir"].present else []
 
 
-def find_run(name):
+def find_run(name, completed=True):
     """The `runs.Run` that --run names: a directory as given, or below runs/.
 
-    A name may be cut off where only one run's begins so; which one is printed.
+    A name may be cut off where only one run's begins so; which one is printed. It is no beginning
+    where both end in numbers: beta1 is not completed to beta10.
 
     Args:
         name: the flag's value.
+        completed: whether the beginning of a name is enough.
 
     Raises:
         ValueError: it is empty or fits no run, or several; the message has those, the nearest
@@ -79,7 +81,7 @@ def find_run(name):
         if os.path.isdir(directory)
         for file in sorted(directory.glob("*/config.json"))
     ]
-    begun = [path for path in known if path.name.startswith(given.name)]
+    begun = [path for path in known if _is_begun(path.name, given.name)] if completed else []
     if len(begun) == 1:
         print(f"--run={name}: {begun[0]}")
         return runs.Run(begun[0])
@@ -93,3 +95,8 @@ def find_run(name):
     else:
         hint = f"{'no config.json; ' if name else ''}there are: {there}"
     raise checks.invalid("run", f"{expected} ({hint})", repr(name))
+
+
+def _is_begun(name, beginning):
+    rest = name.removeprefix(beginning)
+    return rest != name and not (beginning[-1:].isdigit() and rest[:1].isdigit())

@@ -11,6 +11,8 @@ SCALARS      robustness/OBJECTIVE/…: `MEASURES` and how many checks fired, whi
 IMAGES       robustness/OBJECTIVE/panel
 """
 
+import contextlib
+
 import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import summary_v2 as hparams
@@ -77,24 +79,25 @@ class Events:
                 tf.summary.histogram(f"stddev_norm/layer_{layer}", values)
         self._writer.flush()
 
-    def figures(self, step, paths):
-        """PNG files, each under its name.
 
-        Args:
-            step: training steps so far.
-            paths: of the files.
-        """
-        with self._writer.as_default(step):
-            for path in paths:
-                tf.summary.image(f"figures/{path.stem}", _drawn(path))
-        self._writer.flush()
+def write_test(run, config, scores, paths):
+    """What a training ended with, in place of what it ended with before.
+
+    Args:
+        run: a `runs.Run`.
+        config: its configuration.
+        scores: dict of name to number, on test images.
+        paths: of figures' PNG files, shown under their names.
+    """
+    with _in_place(run, config, "test"):
+        for name, value in scores.items():
+            tf.summary.scalar(f"test/{name}", value)
+        for path in paths:
+            tf.summary.image(f"figures/{path.stem}", _drawn(path))
 
 
 def write_battery(run, config, battery, summary, diagnoses, panel):
-    """What a battery found, in a file of its own beside the training's.
-
-    That of an earlier battery with the same objective, layers and ancestors is removed, so that
-    the last one counts.
+    """What a battery found, in place of an earlier one with the same objective, layers, ancestors.
 
     Args:
         run: a `runs.Run`.
@@ -105,21 +108,28 @@ def write_battery(run, config, battery, summary, diagnoses, panel):
         panel: PNG file of `batteries.battery_panel`.
     """
     name = _kind(battery.options, config)
-    suffix = f".attack_{name}.v2"
-    earlier = [path for path in run.events.glob("*") if path.name.endswith(suffix)]
     fired = [diagnosis.name for diagnosis in diagnoses if diagnosis.fired]
     note = (
         f"{len(battery.images)} pairs × {len(battery.weights)} λ. "
         f"Checks that fired: {', '.join(fired) or 'none'}."
     )
-    writer = tf.summary.create_file_writer(str(run.events), filename_suffix=suffix)
-    with writer.as_default(config.get("training", {}).get("steps", 0)):
+    with _in_place(run, config, f"attack_{name}"):
         for measure in MEASURES:
             # Left out where no pair has it.
             if measure in summary:
                 tf.summary.scalar(f"robustness/{name}/{measure}", summary[measure]["mean"])
         tf.summary.scalar(f"robustness/{name}/checks_fired", len(fired))
         tf.summary.image(f"robustness/{name}/panel", _drawn(panel), description=note)
+
+
+@contextlib.contextmanager
+def _in_place(run, config, name):
+    """A file beside the training's for what the block writes; those of that name are removed."""
+    suffix = f".{name}.v2"
+    earlier = [path for path in run.events.glob("*") if path.name.endswith(suffix)]
+    writer = tf.summary.create_file_writer(str(run.events), filename_suffix=suffix)
+    with writer.as_default(config.get("training", {}).get("steps", 0)):
+        yield
     writer.close()
     for path in earlier:
         path.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import re
+import select
 import shlex
 import signal
 import sys
@@ -74,9 +75,10 @@ def written_out():
         finally:
             sys.stdout.flush()
     except OSError as error:
+        unread = is_unread(error)
         # Python writes what is left once more at its end, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
+        if not unread:
             fail(told(sys.argv[:1]), error, CANNOT_WRITE)
         sys.exit(NO_READER)
 
@@ -98,9 +100,9 @@ def _run(main, description, statuses):
         main()
     except StopError as stop:
         fail(program, stop, stop.status)
-    except BrokenPipeError:
-        raise
     except OSError as error:
+        if is_unread(error):
+            raise
         fail(program, error, CANNOT_WRITE)
     except flags.IllegalFlagValueError as error:
         text = re.sub("invalid literal .*?:", "expected a whole number, received", str(error))
@@ -111,6 +113,15 @@ def _run(main, description, statuses):
         if not is_out_of_memory(error):
             raise
         fail(program, f"not enough memory: {str(error)[:200]}", NO_MEMORY)
+
+
+def is_unread(error):
+    """Whether an error is that nobody reads standard output, rather than what comes through another pipe."""
+    if not isinstance(error, BrokenPipeError):
+        return False
+    poll = select.poll()
+    poll.register(1, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def is_out_of_memory(error):

@@ -55,10 +55,7 @@ def write(run, config, model):
         for name, draw in terminal.shown(drawn.items(), "figure", None)
     ]
     print(f"figures: {', '.join(map(str, paths))}")
-    shown = events.Events(run.events)
-    steps = config["training"]["steps"]
-    shown.scalars(steps, {f"test/{name}": value for name, value in scores.items()})
-    shown.figures(steps, paths)
+    events.write_test(run, config, scores, paths)
 
 
 def _traversals(model, images):

@@ -39,7 +39,7 @@ Examples:
 `tensorboard --logdir=runs` shows runs while they go on, and compares them by their settings and,
 once they are attacked, by their robustness.
 Ctrl-C and SIGTERM finish the step, save it and say how to go on; a second one stops at once.
-Whatever stops a training, bad input aside, the last good state is saved.
+Whatever stops a training, bad input aside, --resume goes on from the last state that was saved.
 """
 
 FLAGS = flags.FLAGS
@@ -58,7 +58,8 @@ def main():
     cluster = clusters.from_environment() if FLAGS.strategy == "multi_worker" else None
     is_chief = cluster is None or cluster.is_chief
     if FLAGS.resume and FLAGS.run is not None:
-        run = common_flags.find_run(FLAGS.run)
+        # Nothing is written into a run that was not named whole.
+        run = common_flags.find_run(FLAGS.run, completed=False)
         config = train_flags.resumed_configuration(run)
     else:
         config = train_flags.configuration()
@@ -105,7 +106,7 @@ def _run(run, config, cluster):
     )
     distribution.check_agreement(strategy, config, cluster)
     if options["mixed_precision"] and not program.has_bfloat16() and is_chief:
-        print("warning: no bfloat16 on this processor: --mixed_precision takes longer than float32")
+        print("warning: no fast bfloat16 here: --mixed_precision takes longer than float32")
     # After all that may refuse the command line: with --overwrite it removes a run.
     if is_chief:
         _prepare(run, config, 1 if cluster is None else len(cluster.workers))

@@ -33,7 +33,7 @@ def define():
     common_flags.define_directory(
         "run",
         "Run directory, as runs/NAME (NAME alone is a directory here). Default: runs/NAME, from "
-        "the main options; with --resume also a name in runs/, or how that begins.",
+        "the main options; with --resume also a name in runs/.",
     )
     flags.DEFINE_string("dataset", "sprites", f"One of {', '.join(datasets.names())}, folder:PATH.")
     flags.DEFINE_bool("list_datasets", False, "Describe the datasets and stop.")

@@ -92,9 +92,10 @@ def train(
         distribution.copy(model, plain)
         if is_chief and not is_finished:
             run.save_model(plain)
-    except BrokenPipeError:
-        raise
     except OSError as error:
+        if program.is_unread(error):
+            # Its row was not kept: the step is taken again.
+            raise
         reason = f"a file cannot be written or read ({error})"
         raise keeper.stop(reason, program.CANNOT_WRITE) from error
     except FloatingPointError as error:

@@ -167,6 +167,19 @@ def test_runs_are_compared_by_their_robustness_which_is_written_once(tmp_path):
     } == areas
 
 
+def test_what_a_training_ended_with_is_there_once(tmp_path):
+    run = runs.Run(tmp_path / "run")
+    events.Events(run.events).scalars(20, {"elbo": -1.0})
+    figure = tmp_path / "curves.png"
+    Image.new("RGB", (3, 2), (10, 20, 30)).save(figure)
+    for value in (-3.0, -2.0):
+        events.write_test(run, CONFIG, {"elbo": value}, [figure])
+    found = event_accumulator.EventAccumulator(str(run.events)).Reload()
+    assert set(found.Tags()["tensors"]) == {"elbo", "test/elbo", "figures/curves"}
+    assert len(found.Tensors("test/elbo")) == len(found.Tensors("figures/curves")) == 1
+    assert _tensor(found, "test/elbo") == (20, -2.0)
+
+
 def test_batteries_that_do_not_compare_are_kept_apart(tmp_path):
     run = runs.Run(tmp_path / "run")
     chain = {**CONFIG, "model": {**CONFIG["model"], "defences": {"mcmc": {}}}}

@@ -148,6 +148,14 @@ def test_a_name_is_no_beginning_of_another_and_one_of_several_is_refused(place, 
     together = "so begin: runs/sprints, runs/sprites, runs/sprites_long"
     with pytest.raises(ValueError, match=together):
         common_flags.find_run("spri")
+    # Whoever types a whole name with a number means no other number.
+    runs.Run(place / "runs" / "beta10").create({"model": {}})
+    with pytest.raises(ValueError, match="did you mean 'runs/beta10'"):
+        common_flags.find_run("beta1")
+    assert str(common_flags.find_run("beta").path) == "runs/beta10"
+    # A training that goes on writes into the run.
+    with pytest.raises(ValueError, match="did you mean 'runs/beta10'"):
+        common_flags.find_run("beta", completed=False)
     # A directory that holds no run is none.
     with pytest.raises(ValueError, match="there are: runs/"):
         common_flags.find_run("va")
@@ -164,6 +172,7 @@ def test_a_run_is_found_beside_a_directory_of_its_name(place):
         (MemoryError(), 7),
         (tf.errors.ResourceExhaustedError(None, None, "OOM"), 7),
         (OSError("full"), 5),
+        (BrokenPipeError("of a worker"), 5),
         (ValueError("bad"), 2),
     ],
 )

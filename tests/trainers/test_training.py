@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from seatbelt_tf import runs
-from trainers import machine, training
+from trainers import machine, program, training
 
 CONFIG = {
     "model": {"image_shape": [32, 32, 1], "latent_dims": [4, 3], "beta": 6.0},
@@ -147,6 +147,11 @@ def test_a_training_whose_output_nobody_reads_ends_as_any_program(tmp_path, monk
     monkeypatch.setattr(training, "_loop", print_to_nobody)
     run = runs.Run(tmp_path / "run")
     run.create(CONFIG)
+    # Another pipe than standard output's.
+    with pytest.raises(program.StopError, match="Saved: step 0") as stopped:
+        training.train(run, CONFIG)
+    assert stopped.value.status == program.CANNOT_WRITE
+    monkeypatch.setattr(program, "is_unread", lambda error: True)
     # `program.start` makes status 141 of it.
     with pytest.raises(BrokenPipeError):
         training.train(run, CONFIG)

@@ -16,7 +16,15 @@ CURVES = 4
 def drawn(zoo, findings, chosen):
     """Quality against robustness; curves of what the paper compares and of the best defences.
 
-    Reconstructions and samples of all. Args: the zoo, what was found, the finished settings.
+    Reconstructions and samples of all.
+
+    Args:
+        zoo: the trial's `zoo.Zoo`.
+        findings: what was measured, a `study.Findings`.
+        chosen: the settings that are finished.
+
+    Returns:
+        {name: figure}.
     """
     groups, means = {}, {}
     plain = settings.values(zoo, findings, trial.NONE, zoo.strongest(trial.NONE), "squared_error")
