@@ -105,6 +105,10 @@ class Keeper:
             f"stopped after step {self.step:,}: {reason}. Saved: {saved}. {go_on}", status
         )
 
+    def stop_for_file(self, error):
+        """The `program.StopError` of an error that has to do with a file."""
+        return self.stop(f"a file cannot be written or read ({error})", program.CANNOT_WRITE)
+
     def summary(self):
         """What the checkpoints took, for the user."""
         mean = sum(self._times) / max(len(self._times), 1)

@@ -1,6 +1,7 @@
 """What the programs share: help, flags, one-line errors with an exit status, a quiet TensorFlow."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import re
@@ -110,13 +111,15 @@ def _run(main, description, statuses):
     except (flags.Error, ValueError) as error:
         fail(program, error)
     except Exception as error:
+        if is_disk_full(error):
+            fail(program, str(error)[:200], CANNOT_WRITE)
         if not is_out_of_memory(error):
             raise
         fail(program, f"not enough memory: {str(error)[:200]}", NO_MEMORY)
 
 
 def is_unread(error):
-    """Whether an error is that nobody reads standard output, rather than what comes through another pipe."""
+    """Whether an error is that nobody reads standard output: not another pipe's."""
     if not isinstance(error, BrokenPipeError):
         return False
     poll = select.poll()
@@ -126,7 +129,13 @@ def is_unread(error):
 
 def is_out_of_memory(error):
     """Whether Python or TensorFlow, which may not be loaded, asked for memory that is not there."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
+    is_tensorflows = type(error).__name__ == "ResourceExhaustedError" and not is_disk_full(error)
+    return isinstance(error, MemoryError) or is_tensorflows
+
+
+def is_disk_full(error):
+    """Whether an error is that of a full disk: TensorFlow's is of the class of memory that ends."""
+    return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 def told(command):

@@ -96,11 +96,13 @@ def train(
         if program.is_unread(error):
             # Its row was not kept: the step is taken again.
             raise
-        reason = f"a file cannot be written or read ({error})"
-        raise keeper.stop(reason, program.CANNOT_WRITE) from error
+        raise keeper.stop_for_file(error) from error
     except FloatingPointError as error:
         raise keeper.stop(str(error), program.NOT_FINITE) from error
     except tf.errors.OpError as error:
+        if program.is_disk_full(error):
+            # "{{node …}} path; No space left on device", and what follows from it.
+            raise keeper.stop_for_file(error.message.split("\n")[0].split("}} ")[-1]) from error
         if program.is_out_of_memory(error):
             reason = "not enough memory: a smaller --batch_size, or --accumulate=K, needs less"
             raise keeper.stop(reason, program.NO_MEMORY) from error

@@ -171,6 +171,8 @@ def test_a_run_is_found_beside_a_directory_of_its_name(place):
     [
         (MemoryError(), 7),
         (tf.errors.ResourceExhaustedError(None, None, "OOM"), 7),
+        # What TensorFlow says when it cannot write events.
+        (tf.errors.ResourceExhaustedError(None, None, "events; No space left on device"), 5),
         (OSError("full"), 5),
         (BrokenPipeError("of a worker"), 5),
         (ValueError("bad"), 2),

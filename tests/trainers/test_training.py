@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import programs
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from seatbelt_tf import runs
@@ -155,6 +156,19 @@ def test_a_training_whose_output_nobody_reads_ends_as_any_program(tmp_path, monk
     # `program.start` makes status 141 of it.
     with pytest.raises(BrokenPipeError):
         training.train(run, CONFIG)
+
+
+def test_events_that_a_full_disk_refuses_stop_a_training_as_other_files_do(tmp_path, monkeypatch):
+    def write_events(*_):
+        message = "{{function_node …}} run/events; No space left on device\n\tFailed to flush"
+        raise tf.errors.ResourceExhaustedError(None, None, message)
+
+    monkeypatch.setattr(training, "_loop", write_events)
+    run = runs.Run(tmp_path / "run")
+    run.create(CONFIG)
+    with pytest.raises(program.StopError, match=r"\(run/events; No space left on device\)") as full:
+        training.train(run, CONFIG)
+    assert full.value.status == program.CANNOT_WRITE
 
 
 @pytest.mark.parametrize(("count", "wanted", "found"), [(120, 10_000, 96), (330, 220, 264)])
