@@ -75,7 +75,7 @@ def main():
         run.evaluation,
         f"Robustness of the run {run.path.resolve().name}",
         headline,
-        _facts(subject.model, config),
+        sections.facts(subject.model, config),
         told,
         _provenance(run, config, time.monotonic() - started),
     )
@@ -120,22 +120,6 @@ def _attack(subject, config):
         distances = parts.battery_distances(subject, attacks, records)
         found.append(Attacked(attacks, records, summary, diagnoses, distances))
     return found, blending
-
-
-def _facts(model, config):
-    """What the model is: text by text."""
-    options = ("beta", "penalty", "likelihood_from", "inference", "likelihood_scale")
-    trained = config.get("training", {})
-    return {
-        "member of the family": presets.member(
-            model.latent_dims, model.penalty, model.beta, model.likelihood_from
-        ),
-        "dataset": config["data"]["name"],
-        "image shape": " × ".join(map(str, model.image_shape)),
-        "latent units by layer, bottom first": ", ".join(map(str, model.latent_dims)),
-        **{name: str(getattr(model, name)) for name in options},
-        "training": ", ".join(f"{name} {value}" for name, value in trained.items()),
-    }
 
 
 def _provenance(run, config, seconds):

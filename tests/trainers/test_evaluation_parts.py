@@ -195,3 +195,16 @@ def test_the_headline_says_what_an_attack_is_worth_and_of_how_many_pairs():
         " 1 of 2 checks of the attack fired (two): no evidence of robustness until they are "
         "resolved."
     )
+
+
+def test_a_report_says_what_the_model_is_and_how_it_was_trained():
+    defences = {"adversarial": {"radius": 8.0}, "input_noise": {"noise": 0.2}}
+    model = SeatbeltVAE((32, 32, 1), (4, 3), free_bits=0.25, defences=defences)
+    config = {"data": {"name": "sprites"}, "training": {"steps": 7, "xla": False}}
+    found = sections.facts(model, config)
+    assert found["defences"].startswith("adversarial (radius 8.0, steps 2, ")
+    assert found["defences"].endswith("), input_noise (noise 0.2)")
+    assert (found["free_bits"], found["training"]) == ("0.25", "steps 7, xla False")
+    assert found["latent units by layer, bottom first"] == "4, 3"
+    plain = sections.facts(SeatbeltVAE((32, 32, 1), (4,)), {"data": config["data"]})
+    assert (plain["defences"], plain["training"]) == ("none", "")

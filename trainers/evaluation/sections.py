@@ -25,6 +25,27 @@ TASKS = {
 }
 
 
+def facts(model, config):
+    """What a model is, text by text; `config` is its run's."""
+    options = ("beta", "penalty", "likelihood_from", "inference", "likelihood_scale", "free_bits")
+    defences = [f"{name} ({_listed(each)})" for name, each in model.defences.items()]
+    return {
+        "member of the family": presets.member(
+            model.latent_dims, model.penalty, model.beta, model.likelihood_from
+        ),
+        "defences": ", ".join(defences) or "none",
+        "dataset": config["data"]["name"],
+        "image shape": " × ".join(map(str, model.image_shape)),
+        "latent units by layer, bottom first": ", ".join(map(str, model.latent_dims)),
+        **{name: str(getattr(model, name)) for name in options},
+        "training": _listed(config.get("training", {})),
+    }
+
+
+def _listed(options):
+    return ", ".join(f"{name} {value}" for name, value in options.items())
+
+
 def clean(subject, found):
     """How good the model is without an attack."""
     layers = len(subject.model.latent_dims)
