@@ -1,4 +1,4 @@
-"""Functions of images applied to many of them."""
+"""Functions of images applied to many of them, and their norms."""
 
 import numpy as np
 import tensorflow as tf
@@ -28,3 +28,8 @@ def in_batches(function, *arrays, size=200):
         for start in range(0, count, size)
     ]
     return tf.nest.map_structure(lambda *pieces: np.concatenate(pieces), *parts)
+
+
+def l2_norms(images):
+    """L2 norms of images: (M, H, W, C) -> (M,)."""
+    return np.linalg.norm(np.reshape(images, (len(images), -1)), axis=1)

@@ -51,7 +51,7 @@ def log_likelihood(images, means, scale):
 
 
 def divergences_by_unit(posteriors, priors, samples, estimator="mixed"):
-    """The KL term of every layer and unit (SPEC: three estimators; the paper's equation 25).
+    """The KL term of every layer and unit (three estimators; the paper's equation 25).
 
     Args:
         posteriors: tuple over layers, bottom first, of `Gaussian`s (M, d_i): q(z^i | z^(i-1), x).

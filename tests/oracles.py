@@ -1,4 +1,4 @@
-"""Independent references in float64 NumPy and SciPy, written from the formulas of SPEC.md."""
+"""Independent references in float64 NumPy and SciPy, written from the papers' formulas."""
 
 import itertools
 
@@ -105,7 +105,7 @@ class LinearGaussianHierarchy:
 
         By conditioning the joint Gaussian of everything on all layers below and x. Given z^(i-1)
         and x, the layers under it still matter because x depends on all layers, so the chain
-        q(z^i | z^(i-1), x) of SPEC.md is exact only when conditioned on all of z^1 … z^(i-1).
+        q(z^i | z^(i-1), x) is exact only when conditioned on all of z^1 … z^(i-1).
 
         Args:
             layer: 0 for z^1.

@@ -7,7 +7,7 @@ from seatbelt_tf import SeatbeltVAE, attacks, gaussians
 
 
 class Own:
-    """An encoder alone, as docs/extending.md has it."""
+    """An encoder alone, as in "An encoder with several layers" of docs/extending.md."""
 
     image_shape = (8, 8, 1)
     latent_dims = (2,)

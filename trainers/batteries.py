@@ -4,6 +4,7 @@ import numpy as np
 
 from seatbelt_tf import figures, runs
 from seatbelt_tf.attacks import battery, paper_weights
+from seatbelt_tf.batches import l2_norms
 from seatbelt_tf.evaluation import distances, distortion, intervals, robustness
 from trainers import splits, terminal
 
@@ -30,8 +31,7 @@ def pairs(data, count, seed, split="test"):
 
 def median_distance(ends):
     """The median L2 distance of images and their targets, two (P, H, W, C): see `pairs`."""
-    apart = np.subtract(*ends)
-    return float(np.median(np.linalg.norm(apart.reshape(len(apart), -1), axis=1)))
+    return float(np.median(l2_norms(np.subtract(*ends))))
 
 
 def open_battery(run, config, model, ends, weights, options):

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 
 from seatbelt_tf import attacks, evaluation, figures, runs
+from seatbelt_tf.batches import l2_norms
 from trainers import batteries, battery_flags, events, splits, terminal, training
 from trainers.evaluation.output import number
 
@@ -82,7 +83,7 @@ def _latent_attack(model, images, ancestors):
         "pair": pair,
         "adversarial": result.adversarial,
         "distortion_norm": result.distortion_norm,
-        "target_distance": np.linalg.norm((ends[1] - ends[0]).reshape(len(pair), -1), axis=1),
+        "target_distance": l2_norms(ends[1] - ends[0]),
         "closed_share": attacks.score(model, *ends, result.adversarial).closed_share,
     }
     return batteries.panel(model, images, targets, records, "Latent attack, all layers, KL")

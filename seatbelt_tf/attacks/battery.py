@@ -21,6 +21,7 @@ from seatbelt_tf.attacks import diagnostics, scoring
 from seatbelt_tf.attacks.attack import Attack, AttackResult, check_any_finite
 from seatbelt_tf.attacks.box_result import Status
 from seatbelt_tf.attacks.victim import Decodable
+from seatbelt_tf.batches import l2_norms
 
 IMAGE_FIELDS = ("adversarial", "distortion")
 # What is unknown of an attack that could not begin, which would otherwise count as withstood.
@@ -145,7 +146,7 @@ class Battery:
         images, targets = self.images[ids], self.targets[ids]
         result = self._attack(images, targets, weights, pair_ids=ids)
         score = self.scorer(images, targets, result.adversarial)
-        gap = np.linalg.norm((targets - images).reshape(len(ids), -1), axis=1)
+        gap = l2_norms(targets - images)
         fields = {"pair": ids, "weight": weights, "target_distance": gap}
         fields |= result._asdict() | score._asdict()
         tensors.save(path, fields, compressed=True)

@@ -17,7 +17,7 @@ from seatbelt_tf.attacks import objectives, scoring
 from seatbelt_tf.attacks.ball_ascent import maximize_in_ball
 from seatbelt_tf.attacks.compiled import Compiled
 from seatbelt_tf.attacks.victim import Attackable, check_attackable, latents, surrogate_of
-from seatbelt_tf.batches import in_batches
+from seatbelt_tf.batches import in_batches, l2_norms
 
 DAMAGES = ("reconstruction", "latent_kl")
 
@@ -122,7 +122,7 @@ def maximum_damage(
     return Damage(
         np.clip(images + found.distortion, *bounds),
         found.distortion,
-        np.linalg.norm(found.distortion.reshape(len(images), -1), axis=1),
+        l2_norms(found.distortion),
         *damages,
     )
 

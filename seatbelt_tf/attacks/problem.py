@@ -11,6 +11,7 @@ from seatbelt_tf.attacks import box, objectives, scoring
 from seatbelt_tf.attacks.box_result import Status
 from seatbelt_tf.attacks.compiled import Compiled
 from seatbelt_tf.attacks.minimize import minimize_in_box
+from seatbelt_tf.batches import l2_norms
 
 # The loss is computed in float32 and known to this share of its value.
 _ROUNDING = 10 * np.finfo(np.float32).eps
@@ -92,7 +93,7 @@ class Problem:
         """
         prepared = self.compiled(self.prepare)(tf.constant(targets))
         divergence = self.compiled(self.divergence)(points, prepared).numpy()
-        distances = np.linalg.norm((points - images).reshape(len(images), -1), axis=1)
+        distances = l2_norms(points - images)
         return Found(
             adversarial=points,
             loss=(weights * self.cost(distances) + divergence).astype(np.float32),

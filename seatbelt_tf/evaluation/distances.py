@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from seatbelt_tf import checks
-from seatbelt_tf.batches import in_batches
+from seatbelt_tf.batches import in_batches, l2_norms
 
 
 class Distances(NamedTuple):
@@ -47,11 +47,7 @@ def distances(reconstruct: Callable, adversarial: ArrayLike, targets: ArrayLike)
             "adversarial.shape", f"(B, H, W, C), as targets {targets.shape}", adversarial.shape
         )
     return Distances(
-        _norms(targets - in_batches(reconstruct, targets)),
-        _norms(adversarial - targets),
-        _norms(in_batches(reconstruct, adversarial) - targets),
+        l2_norms(targets - in_batches(reconstruct, targets)),
+        l2_norms(adversarial - targets),
+        l2_norms(in_batches(reconstruct, adversarial) - targets),
     )
-
-
-def _norms(differences):
-    return np.linalg.norm(differences.reshape(len(differences), -1), axis=1)

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 
 from seatbelt_tf import attacks, checks
 from seatbelt_tf.attacks.victim import Attackable, surrogate_of
-from seatbelt_tf.batches import in_batches
+from seatbelt_tf.batches import in_batches, l2_norms
 from seatbelt_tf.evaluation import classifiers
 from seatbelt_tf.evaluation.intervals import bootstrap_interval
 
@@ -163,7 +163,7 @@ def evaluate(
             attacked_correct[task] = after == own
             ends = _behind(seen, logits), _behind(stand_in, logits)
             seen_correct[task] = _withstood(*ends, originals, own, radii)
-    norms = np.linalg.norm((adversarial - originals).reshape(attacked, -1), axis=1)
+    norms = l2_norms(adversarial - originals)
     return Downstream(correct, attacked_correct, rows, target_rows, norms, radii, seen_correct)
 
 

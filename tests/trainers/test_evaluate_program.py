@@ -61,6 +61,12 @@ def test_a_run_becomes_one_page_and_nothing_is_computed_twice(trained, tmp_path)
     assert written["Clean quality", "elbo"] == rows["elbo"]["mean"]
     markdown = (run / "evaluation" / "report.md").read_text()
     assert "| elbo |" in markdown
+    for section in report["sections"]:
+        for check in section["diagnostics"]:
+            verdict = "FIRED" if check["fired"] else "ok"
+            assert re.search(rf"^\| {check['name']} \| .* \| {verdict} \|$", markdown, re.MULTILINE)
+    assert f"| dataset | {report['model']['dataset']} |" in markdown
+    assert "| versions | " in markdown
     assert "<img" not in markdown
     _check_page((run / "evaluation" / "report.html").read_text(encoding="utf-8"))
     model_dir = f"--model_dir=models/{HOSTILE}"

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -317,6 +318,21 @@ def test_records_of_experiments_that_are_no_more_are_left_out(tmp_path):
     text = (tmp_path / "README.md").read_text()
     assert "figure3" in text
     assert "figure0" not in text
+
+
+def test_the_commands_of_the_overview_take_the_dataset_of_their_row(tmp_path):
+    rows = [("claims", "sprites"), ("figure2", "sprites"), ("figure3", "svhn_cropped")]
+    for name, dataset in rows:
+        record = {"experiment": name, "dataset": dataset, "paper": "", "ours": "1", "seconds": 0}
+        path = tmp_path / f"{name}-{dataset}" / "record.json"
+        runs.write_json(path, {**record, "unfinished_models": 0})
+    overview.write(tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert re.findall("`--experiment=(.*?)`", text) == [
+        "claims --dataset=sprites",
+        "figure2",
+        "figure3 --dataset=svhn_cropped",
+    ]
 
 
 def test_the_overview_waits_for_who_is_writing_it_and_has_all_records(tmp_path):

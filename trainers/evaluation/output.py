@@ -8,6 +8,8 @@ import io
 from seatbelt_tf import figures, runs
 from trainers.evaluation import page
 
+CHECKED = ("check", "found", "verdict")
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -74,7 +76,7 @@ def write(directory, title, headline, facts, sections, provenance):
         figures.save(picture.figure, directory / f"{picture.name}.png")
     texts = {
         "report.csv": _csv(sections),
-        "report.md": _markdown(title, headline, sections),
+        "report.md": _markdown(record, sections),
         "report.html": _html(directory, record, sections),
     }
     for name, text in texts.items():
@@ -105,14 +107,27 @@ def _csv(sections):
     return text.getvalue()
 
 
-def _markdown(title, headline, sections):
+def _markdown(record, sections):
     # Markdown passes HTML on.
-    lines = [f"# {html.escape(title)}", "", *(f"- {sentence}" for sentence in headline)]
+    lines = [f"# {html.escape(record['title'])}", "", *(f"- {each}" for each in record["headline"])]
+    lines += _markdown_table("The model", ("setting", "value"), record["model"].items())
     for section in sections:
         if section.rows:
-            lines += ["", f"## {section.title}", "", "| | value | unit |", "|---|---|---|"]
-            lines += [f"| {row.name} | {row} | {row.unit} |" for row in section.rows]
+            rows = [(row.name, row, row.unit) for row in section.rows]
+            lines += _markdown_table(section.title, ("", "value", "unit"), rows)
+        if section.diagnoses:
+            rows = [(each.name, *_verdict(each)) for each in section.diagnoses]
+            lines += _markdown_table(f"{section.title}: checks", CHECKED, rows)
+    made = record["provenance"].items()
+    lines += _markdown_table("How it was made", ("what", "value"), made)
     return "\n".join(lines) + "\n"
+
+
+def _markdown_table(title, columns, rows):
+    """The lines of a heading and a table."""
+    cells = [[html.escape(str(cell)).replace("|", "\\|") for cell in row] for row in rows]
+    lines = [columns, ["---"] * len(columns), *cells]
+    return ["", f"## {title}", "", *(f"| {' | '.join(line)} |" for line in lines)]
 
 
 def _html(directory, record, sections):
@@ -148,12 +163,15 @@ def _html(directory, record, sections):
 
 
 def _checks(section):
-    rows = [
-        (
-            page.noted(check.name, f"if it fires: {check.meaning}"),
-            f"{number(check.value)} (limit {number(check.limit)})",
-            page.alarm("FIRED") if check.fired else "ok",
-        )
-        for check in section.diagnoses
-    ]
-    return page.table("Checks: can this attack be trusted?", ("check", "found", "verdict"), rows)
+    rows = []
+    for check in section.diagnoses:
+        found, verdict = _verdict(check)
+        name = page.noted(check.name, f"if it fires: {check.meaning}")
+        rows.append((name, found, page.alarm(verdict) if check.fired else verdict))
+    return page.table("Checks: can this attack be trusted?", CHECKED, rows)
+
+
+def _verdict(check):
+    """What a `Diagnosis` found beside its limit, and what follows."""
+    found = f"{number(check.value)} (limit {number(check.limit)})"
+    return found, "FIRED" if check.fired else "ok"

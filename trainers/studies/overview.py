@@ -40,7 +40,8 @@ def _rows(directory):
 def _link(record):
     name = f"{record['experiment']}-{record['dataset']}"
     command = f"--experiment={record['experiment']}"
-    if record["dataset"] != experiments.EXPERIMENTS[record["experiment"]].here[0]:
+    # Without it an experiment takes all of its datasets.
+    if (record["dataset"],) != experiments.EXPERIMENTS[record["experiment"]].here:
         command += f" --dataset={record['dataset']}"
     return f"[`{command}`]({name}), {record['dataset']}"
 

@@ -3,11 +3,11 @@
 import numpy as np
 
 from seatbelt_tf import datasets, presets
-from seatbelt_tf.batches import in_batches
+from seatbelt_tf.batches import in_batches, l2_norms
 from seatbelt_tf.datasets import sprites
 from seatbelt_tf.evaluation import distortion, robustness
 from trainers import batteries, splits
-from trainers.studies.measures.common import SEED, l2_norms, squared_errors
+from trainers.studies.measures.common import SEED, squared_errors
 
 FINE_NORMS = np.linspace(0.0, 1.0, 401)
 LEAST_NORM = 0.01

@@ -2,13 +2,10 @@
 
 import numpy as np
 
+from seatbelt_tf.batches import l2_norms
+
 # Of pairs, attacks and samples.
 SEED = 0
-
-
-def l2_norms(images):
-    """L2 norms of images: (M, H, W, C) -> (M,)."""
-    return np.linalg.norm(np.reshape(images, (len(images), -1)), axis=1)
 
 
 def squared_errors(rebuilt, images):

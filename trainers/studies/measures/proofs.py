@@ -4,10 +4,10 @@ import numpy as np
 from scipy import stats
 
 from seatbelt_tf.attacks import maximum_damage
-from seatbelt_tf.batches import in_batches
+from seatbelt_tf.batches import in_batches, l2_norms
 from seatbelt_tf.defences import lipschitz
 from trainers import batteries, splits
-from trainers.studies.measures.common import SEED, l2_norms
+from trainers.studies.measures.common import SEED
 
 # Pairs of samples that a certificate of samples is tried by.
 SAMPLES = 200

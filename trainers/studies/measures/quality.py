@@ -5,13 +5,13 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from seatbelt_tf.batches import in_batches
+from seatbelt_tf.batches import in_batches, l2_norms
 from seatbelt_tf.defences import pca
 from seatbelt_tf.evaluation import disentanglement as mig
 from seatbelt_tf.evaluation import downstream as table1
 from seatbelt_tf.evaluation import noise
 from trainers import splits, training
-from trainers.studies.measures.common import SEED, l2_norms, squared_errors
+from trainers.studies.measures.common import SEED, squared_errors
 
 SHOWN = 12
 

@@ -1,13 +1,13 @@
 """The paper's claims, each held against what was measured: held, did not hold, or undecided.
 
-A robustness claim is stated three times: in the paper's measure with the ancestors' noise redrawn
-at every evaluation, as a plain implementation does; in the same measure with a deterministic
-objective; and by the area above blending, which does not depend on λ's scale, the number of latents
-or β. The paper's measure is Δ averaged over λ; it does not say how, so that both the mean, which
-the largest λ decide, and the geometric mean are taken. Δ is compared by geometric mean ratios of
-pairs, everything else by differences; intervals are over training seeds and pairs. A claim holds
-when its interval lies wholly on the claim's side, fails when it lies wholly on the other, and is
-undecided otherwise.
+A robustness claim is stated in three measures: the paper's with the ancestors' noise redrawn at
+every evaluation, as a plain implementation does; the same with a deterministic objective; and the
+area above blending, of the latent and of the output attack, which does not depend on λ's scale, the
+number of latents or β. The paper's measure is Δ averaged over λ; it does not say how, so that both
+the mean, which the largest λ decide, and the geometric mean are taken. Δ is compared by geometric
+mean ratios of pairs, everything else by differences; intervals are over training seeds and pairs. A
+claim holds when its interval lies wholly on the claim's side, fails when it lies wholly on the
+other, and is undecided otherwise.
 """
 
 import numpy as np
@@ -82,7 +82,7 @@ def _row(claim, measure, found, sign, paper, is_ratio=False):
 
 
 def _robustness(zoo, findings):
-    """Pairs of models under the three measures."""
+    """Pairs of models under the measures of robustness, six columns of them."""
     members = map(zoo.members, zoo.scale.seeds)
     plain, single, deep, control, seatbelt = zip(*members, strict=True)
     harder = "harder to attack than"
