@@ -218,6 +218,7 @@ def test_what_is_proven_and_what_breaks_it_is_reported_by_tolerance(tmp_path):
     (added,) = tables["added"]
     assert (added["with"], added["without"]) == ("TC", "none")
     assert added["area above blending (difference)"] == "0 [0, 0]"
+    assert added["norm for half the gap (difference)"] == "0 [0, 0]"
 
 
 def test_an_attack_that_alone_is_weaker_than_blending_is_told(tmp_path):

@@ -76,8 +76,8 @@ ADVERSARIAL_BOTH = Setting("TC + hierarchy + adversarial", _adversarial(4.0), **
 PCA, PCA_UNITS = Setting("PCA", _PCA), Setting("PCA", _PCA, units=4)
 PCA_TC = Setting("TC + PCA", _PCA, **_TC)
 PCA_HIERARCHY = Setting("hierarchy + PCA", _PCA, **_DEEP)
-# What the paper adds, with and without, on top of what: the lowest layer of the hierarchies has
-# about as many units as the single layers that they are compared with.
+# What is added, with and without, on top of what: the lowest layer of the hierarchies has about as
+# many units as the single layers that they are compared with.
 ADDED = (
     ("TC", TC, NONE),
     ("TC", ADVERSARIAL_TC, ADVERSARIAL),
@@ -87,6 +87,9 @@ ADDED = (
     ("hierarchy", PCA_HIERARCHY, PCA_UNITS),
     ("TC", TC_HIERARCHY, HIERARCHY),
     ("TC", ADVERSARIAL_BOTH, ADVERSARIAL_HIERARCHY),
+    # All others are held against one with as few units.
+    ("PCA", PCA_UNITS, MORE_UNITS),
+    ("adversarial training", ADVERSARIAL_UNITS, MORE_UNITS),
 )
 _ADDED = {setting for _, *both in ADDED for setting in both}
 SETTINGS = (

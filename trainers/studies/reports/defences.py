@@ -205,7 +205,7 @@ def _attacks_row(zoo, findings, setting):
 
 
 def _added(zoo, findings, what, with_it, without):
-    """What the paper's penalty or hierarchy adds to a defence."""
+    """What the paper's penalty, a hierarchy or a defence adds to the same model without it."""
 
     def compared(name, measure, reduce=np.asarray):
         results = [(settings.models(zoo, s), measure(s)) for s in (with_it, without)]
@@ -216,6 +216,8 @@ def _added(zoo, findings, what, with_it, without):
         "with": settings.title(with_it),
         "without": settings.title(without),
         f"{common.AREA} (difference)": compared("area_above_blending", zoo.strongest),
+        "area of attacks and blending (difference)": compared("attack_area", zoo.strongest),
+        "norm for half the gap (difference)": compared("norm_to_half", zoo.strongest),
         "squared error (difference)": compared("squared_error", zoo.strongest),
         "ELBO (difference)": compared("elbo", lambda _: zoo.clean(), np.atleast_1d),
     }
