@@ -141,6 +141,7 @@ def _findings(tmp_path, areas, errors):
         for seed in SEEDS:
             strongest = {
                 "area_above_blending": np.array(area),
+                "attack_area": 2 * np.array(area),
                 "squared_error": np.array([error, error + 10.0]),
                 "norm_to_half": np.full(2, 0.3),
                 "slope": np.full(2, 1.4),
@@ -219,6 +220,14 @@ def test_what_is_proven_and_what_breaks_it_is_reported_by_tolerance(tmp_path):
     assert (added["with"], added["without"]) == ("TC", "none")
     assert added["area above blending (difference)"] == "0 [0, 0]"
     assert added["norm for half the gap (difference)"] == "0 [0, 0]"
+
+
+def test_what_is_added_is_compared_in_area_above_blending_and_in_the_whole_area(tmp_path):
+    findings = _findings(tmp_path, [[0.3, 0.3], [0.4, 0.4], [0.3, 0.3]], [100.0, 90.0, 100.0])
+    (added,) = report.report(ZOO, findings).tables["added"]
+    assert added["area above blending (difference)"] == "0.100 [0.100, 0.100]"
+    assert added["area of attacks and blending (difference)"] == "0.200 [0.200, 0.200]"
+    assert added["squared error (difference)"] == "-10.0 [-10.0, -10.0]"
 
 
 def test_an_attack_that_alone_is_weaker_than_blending_is_told(tmp_path):
