@@ -27,6 +27,7 @@ MODULES = (
     "seatbelt_tf.evaluation.distances",
     "seatbelt_tf.evaluation.distortion",
     "seatbelt_tf.evaluation.downstream",
+    "seatbelt_tf.evaluation.intervals",
     "seatbelt_tf.evaluation.robustness",
     "seatbelt_tf.fitting",
     "seatbelt_tf.presets",
