@@ -20,6 +20,8 @@ from seatbelt_tf.attacks.victim import Attackable, check_attackable, latents, su
 from seatbelt_tf.batches import in_batches, l2_norms
 
 DAMAGES = ("reconstruction", "latent_kl")
+# As many as scores are averaged over.
+FRESH_DRAWS = 16
 
 
 class Damage(NamedTuple):
@@ -31,8 +33,10 @@ class Damage(NamedTuple):
         distortion_norm: (B,) ‖d‖₂ ≤ r.
         damage: (B,) for "reconstruction" ‖reconstruction(x + d) − reconstruction(x)‖₂, the root
             of its mean square over draws; for "latent_kl" Σ_i KL(q(z^i | x + d) ‖
-            q(z^i | x)), nats. Draws are those that the attack was found with.
+            q(z^i | x)), nats. Draws are those that the attack was found with, and fits.
         first_damage: (B,) after the first start: how much the others gained.
+        fresh_damage: (B,) the damage by draws that the attack has not seen; with ancestors at
+            their means the same as `damage`.
     """
 
     adversarial: np.ndarray
@@ -40,6 +44,7 @@ class Damage(NamedTuple):
     distortion_norm: np.ndarray
     damage: np.ndarray
     first_damage: np.ndarray
+    fresh_damage: np.ndarray
 
 
 def maximum_damage(
@@ -114,13 +119,21 @@ def maximum_damage(
         initial=initial,
         chunk_size=size,
     )
-    damages = np.stack([found.value, found.first_value])
+    adversarial = np.clip(images + found.distortion, *bounds)
+    fresh = found.value
+    if noise is not None:
+        noise = scoring.draw(victim, FRESH_DRAWS, seed + 1)
+        end, measure = map(Compiled, _measures(victim, damage, noise))
+        fresh = in_batches(
+            lambda images, moved: measure(moved, end(images)), images, adversarial, size=size
+        )
+    damages = np.stack([found.value, found.first_value, fresh])
     if not np.all(np.isfinite(damages)):
         raise checks.invalid("victim", "finite posteriors and reconstructions", "a damage is not")
     if damage == "reconstruction":
         damages = np.sqrt(damages)
     return Damage(
-        np.clip(images + found.distortion, *bounds),
+        adversarial,
         found.distortion,
         l2_norms(found.distortion),
         *damages,

@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 import victims
 
-from seatbelt_tf import SeatbeltVAE, attacks
+from seatbelt_tf import SeatbeltVAE, attacks, gaussians
+from seatbelt_tf.attacks import scoring
 
 SHAPE = (4, 4, 1)
 
@@ -73,6 +74,30 @@ def test_damage_to_a_surrogate_transfers():
     np.testing.assert_allclose(found.damage, expected.damage, rtol=0.01)
 
 
+def test_damage_that_fits_the_attackers_draws_is_less_by_fresh_ones():
+    class Spread(victims.Copy):
+        """z = x · (a draw): a distortion moves it by d times the draw, pixel by pixel."""
+
+        def posteriors(self, images, noise=None):
+            means = tf.zeros_like(self.mean(images))
+            self.stddev = tf.reshape(images, [-1, 16])
+            posterior = gaussians.Gaussian(means, self.stddev)
+            if noise is None:
+                return (posterior,)
+            draws = len(noise[0])
+            return (gaussians.Gaussian(*(tf.repeat(t[:, None], draws, axis=1) for t in posterior)),)
+
+    found = attacks.maximum_damage(Spread(1.0), _images(), 0.1, ancestors="sample", draws=1)
+    # The largest of the attacker's sixteen draws, against the mean square of as many fresh ones.
+    (noise,) = scoring.draw(Spread(1.0), 1, 1, scoring.ATTACKS)
+    pixel = int(np.argmax(np.abs(noise)))
+    np.testing.assert_allclose(found.damage, 0.1 * np.abs(noise[0, pixel]), rtol=0.01)
+    (fresh,) = scoring.draw(Spread(1.0), 16, 1)
+    expected = 0.1 * np.sqrt(np.mean(np.square(fresh[:, pixel])))
+    np.testing.assert_allclose(found.fresh_damage, expected, rtol=0.05)
+    assert np.all(found.fresh_damage < 0.8 * found.damage)
+
+
 def test_more_starts_only_help_and_damage_is_what_the_model_shows():
     model = SeatbeltVAE(image_shape=(32, 32, 1), latent_dims=(4, 3), seed=1)
     rng = np.random.default_rng(3)
@@ -80,6 +105,7 @@ def test_more_starts_only_help_and_damage_is_what_the_model_shows():
     found = attacks.maximum_damage(model, images, 2.0, steps=10, starts=2)
     assert isinstance(found, attacks.Damage)
     assert np.all(found.damage >= found.first_damage)
+    np.testing.assert_array_equal(found.fresh_damage, found.damage)
     shift = np.reshape(model(found.adversarial) - model(images), (3, -1))
     np.testing.assert_allclose(np.linalg.norm(shift, axis=1), found.damage, rtol=1e-3)
     random = rng.normal(size=images.shape).astype(np.float32)
