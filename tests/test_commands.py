@@ -64,6 +64,7 @@ NOT_RUN = {
     "pip install -e .[benchmarks,ray,test]": "PyTorch is large",
     "benchmarks.ancestors": "needs a trained model of several layers",
     "benchmarks.datasets": "needs CIFAR-10",
+    "benchmarks.free_bits": "twelve trainings",
     "benchmarks.recipes": "six trainings of 384,000 images",
     "benchmarks.scaling": "a quarter of an hour and Ray",
     "python exported/time_programs.py": "needs jaxlib",
