@@ -84,6 +84,9 @@ def table(figures):
 def interval(values):
     """(mean, lower, upper) of a few values."""
     mean, error = np.mean(values), stats.sem(values)
+    # Of equal values, where SciPy's is undefined.
+    if error == 0:
+        return (mean, mean, mean)
     return (mean, *stats.t.interval(0.95, len(values) - 1, mean, error))
 
 

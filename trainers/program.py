@@ -111,8 +111,8 @@ def _run(main, description, statuses):
     except (flags.Error, ValueError) as error:
         fail(program, error)
     except Exception as error:
-        if is_disk_full(error):
-            fail(program, str(error)[:200], CANNOT_WRITE)
+        if full_disk(error):
+            fail(program, full_disk(error), CANNOT_WRITE)
         if not is_out_of_memory(error):
             raise
         fail(program, f"not enough memory: {str(error)[:200]}", NO_MEMORY)
@@ -129,13 +129,19 @@ def is_unread(error):
 
 def is_out_of_memory(error):
     """Whether Python or TensorFlow, which may not be loaded, asked for memory that is not there."""
-    is_tensorflows = type(error).__name__ == "ResourceExhaustedError" and not is_disk_full(error)
+    is_tensorflows = type(error).__name__ == "ResourceExhaustedError" and not full_disk(error)
     return isinstance(error, MemoryError) or is_tensorflows
 
 
-def is_disk_full(error):
-    """Whether an error is that of a full disk: TensorFlow's is of the class of memory that ends."""
-    return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
+def full_disk(error):
+    """Which file TensorFlow could not write to a full disk and why, one line; else None.
+
+    Its error is of the class of memory that ends: "{{node …}} path; No space left on device" and
+    lines of what follows from it.
+    """
+    line = str(error).split("\n")[0].split("}} ")[-1]
+    reasons = map(os.strerror, (errno.ENOSPC, errno.EDQUOT))
+    return line if any(reason in line for reason in reasons) else None
 
 
 def told(command):

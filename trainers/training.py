@@ -100,9 +100,8 @@ def train(
     except FloatingPointError as error:
         raise keeper.stop(str(error), program.NOT_FINITE) from error
     except tf.errors.OpError as error:
-        if program.is_disk_full(error):
-            # "{{node …}} path; No space left on device", and what follows from it.
-            raise keeper.stop_for_file(error.message.split("\n")[0].split("}} ")[-1]) from error
+        if program.full_disk(error):
+            raise keeper.stop_for_file(program.full_disk(error)) from error
         if program.is_out_of_memory(error):
             reason = "not enough memory: a smaller --batch_size, or --accumulate=K, needs less"
             raise keeper.stop(reason, program.NO_MEMORY) from error

@@ -20,8 +20,6 @@ from seatbelt_tf.attacks.victim import Attackable, check_attackable, latents, su
 from seatbelt_tf.batches import in_batches, l2_norms
 
 DAMAGES = ("reconstruction", "latent_kl")
-# As many as scores are averaged over.
-FRESH_DRAWS = 16
 
 
 class Damage(NamedTuple):
@@ -122,7 +120,7 @@ def maximum_damage(
     adversarial = np.clip(images + found.distortion, *bounds)
     fresh = found.value
     if noise is not None:
-        noise = scoring.draw(victim, FRESH_DRAWS, seed + 1)
+        noise = scoring.draw(victim, scoring.DRAWS, seed + 1)
         end, measure = map(Compiled, _measures(victim, damage, noise))
         fresh = in_batches(
             lambda images, moved: measure(moved, end(images)), images, adversarial, size=size

@@ -13,6 +13,8 @@ from seatbelt_tf.attacks.victim import Attackable, Decodable, latents
 from seatbelt_tf.batches import in_batches
 
 SCORED_AT_ONCE = 64
+# That scores are averaged over.
+DRAWS = 16
 # What draws are for.
 SCORES, ATTACKS = range(2)
 # A gap below this share of ceiling or floor, sums of thousands in float32, is one of rounding.
@@ -47,7 +49,7 @@ class FreshDivergence:
         draws: how many.
     """
 
-    def __init__(self, victim, objective, layers, seed, draws=16):
+    def __init__(self, victim, objective, layers, seed, draws=DRAWS):
         goal = objectives.find(objective)
         noise = draw(victim, draws, seed)
 
@@ -68,7 +70,7 @@ def score(
     targets: ArrayLike,
     adversarial: ArrayLike,
     seed: int = 0,
-    draws: int = 16,
+    draws: int = DRAWS,
 ) -> Score:
     """−log p(x_t | z*) of attacked images, its floor, its ceiling and the share of the gap closed.
 
@@ -92,7 +94,7 @@ def score(
 class Scorer:
     """`score` set up once and traced once, for several batteries on one victim."""
 
-    def __init__(self, victim: Decodable, seed: int = 0, draws: int = 16) -> None:
+    def __init__(self, victim: Decodable, seed: int = 0, draws: int = DRAWS) -> None:
         noise = draw(victim, draws, seed)
 
         def loss(images, targets):
