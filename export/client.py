@@ -92,10 +92,10 @@ class Client(abc.ABC):
     ) -> None:
         self.address, self.model, self.version = address, model, version
         self.timeout, self.retries = timeout, retries
-        if not timeout > 0 or retries < 0:
+        if not 0 < timeout < float("inf") or retries < 0:
             raise ValueError(
-                "Invalid value for timeout or retries. Expected more than 0 seconds and at least 0 "
-                f"retries. Received: timeout={timeout!r}, retries={retries!r}"
+                "Invalid value for timeout or retries. Expected a finite number of seconds above 0 "
+                f"and at least 0 retries. Received: timeout={timeout!r}, retries={retries!r}"
             )
 
     def encode(self, images: ArrayLike) -> dict[str, np.ndarray]:
@@ -113,39 +113,42 @@ class Client(abc.ABC):
 
     def score(self, images: ArrayLike, seed: ArrayLike) -> dict[str, np.ndarray]:
         """elbo, log_likelihood and kl (M,), nats, of images; seed: (M, 2) integers, one a row."""
-        images, seed = np.asarray(images, np.float32), np.asarray(seed, np.int32)
-        return self.predict("score", images=images, seed=seed)
+        images = np.asarray(images, np.float32)
+        return self.predict("score", images=images, seed=_seed(seed))
 
     def sample(self, seed: ArrayLike) -> dict[str, np.ndarray]:
         """sample (M, H, W, C) from the prior; seed: (M, 2) integers, one a row."""
-        return self.predict("sample", seed=np.asarray(seed, np.int32))
+        return self.predict("sample", seed=_seed(seed))
 
     def encode_image_bytes(self, images: Sequence[bytes]) -> dict[str, np.ndarray]:
         """As `encode`, of the bytes of PNG or JPEG files: a sequence (M,)."""
-        return self.predict("encode_image_bytes", image_bytes=list(images))
+        return self.predict("encode_image_bytes", image_bytes=images)
 
     def reconstruct_image_bytes(self, images: Sequence[bytes]) -> dict[str, np.ndarray]:
         """As `reconstruct`, of the bytes of PNG or JPEG files: a sequence (M,)."""
-        return self.predict("reconstruct_image_bytes", image_bytes=list(images))
+        return self.predict("reconstruct_image_bytes", image_bytes=images)
 
     def predict(
-        self, signature: str, /, **inputs: ArrayLike | list[bytes]
+        self, signature: str, /, **inputs: ArrayLike | Sequence[bytes]
     ) -> dict[str, np.ndarray]:
         """Any signature of the served model.
 
         Args:
             signature: its name.
-            **inputs: by input name, arrays (M, ...) or lists of bytes (M,).
+            **inputs: by input name, arrays (M, ...) of numbers, sent as float32 or int32, or
+                sequences of bytes (M,).
 
         Raises:
             ServingError: the server refused, or could not be reached in time.
+            ValueError: an input is neither, or has integers beyond int32's range.
         """
+        columns = {name: _column(name, value) for name, value in inputs.items()}
         end = time.monotonic() + self.timeout
         pause = FIRST_PAUSE
         attempts_left = self.retries
         while True:
             try:
-                return self._call(signature, inputs, end - time.monotonic())
+                return self._call(signature, columns, end - time.monotonic())
             except ServingError as error:
                 if (
                     error.code != "UNAVAILABLE"
@@ -159,7 +162,7 @@ class Client(abc.ABC):
 
     @abc.abstractmethod
     def _call(self, signature, inputs, timeout):
-        """One attempt: dict of output name to array, or ServingError."""
+        """One attempt, of what `_column` gives: dict of output name to array, or ServingError."""
 
     def close(self) -> None:  # noqa: B027
         """Lets the connection go."""
@@ -252,11 +255,39 @@ _ONLY_OUTPUTS = {
 }
 
 
+def _column(name, value):
+    """What is sent of an input: a list of bytes, or an array of float32 or int32."""
+    is_sequence = not isinstance(value, bytes | str) and hasattr(value, "__len__")
+    if is_sequence and len(value) and all(isinstance(item, bytes) for item in value):
+        return list(value)
+    array = np.asarray(value)
+    if array.dtype.kind == "f":
+        return array.astype(np.float32)
+    if array.dtype.kind not in "iu":
+        raise _invalid(name, "an array of numbers or a sequence of bytes", type(value).__name__)
+    limits = np.iinfo(np.int32)
+    if array.size and not limits.min <= array.min() <= array.max() <= limits.max:
+        raise _invalid(name, "integers of 32 bits", f"{array.min()} to {array.max()}")
+    return array.astype(np.int32)
+
+
+def _seed(seed):
+    """A seed as an array of integers: others are not rounded to some."""
+    array = np.asarray(seed)
+    if array.dtype.kind not in "iu":
+        raise _invalid("seed", "(M, 2) integers", f"{array.dtype}")
+    return array
+
+
+def _invalid(name, expected, received):
+    return ValueError(f"Invalid value for {name}. Expected {expected}. Received: {received}")
+
+
 def _json(value):
     """A column of a REST request: numbers as nested lists, bytes in base64."""
     if isinstance(value, list):
         return [{"b64": base64.b64encode(item).decode()} for item in value]
-    return np.asarray(value).tolist()
+    return value.tolist()
 
 
 def _message(error):

@@ -2,7 +2,6 @@
 
 import json
 
-from export.warmup import BATCH_SIZES
 from seatbelt_tf import runs
 
 _MODELS = """\
@@ -21,8 +20,8 @@ _BATCHING = """\
 # --enable_batching --batching_parameters_file=/models/{directory}/batching.config
 # Requests to one signature share a batch. No row's answer depends on the others', but a request
 # that is refused takes those batched with it along: leave batching off where clients don't trust
-# each other.
-max_batch_size {{ value: {rows} }}
+# each other. A request of more rows than this is refused, too ("Task size …").
+max_batch_size {{ value: 256 }}
 batch_timeout_micros {{ value: 1000 }}
 max_enqueued_batches {{ value: 128 }}
 """
@@ -41,7 +40,7 @@ def write(model_dir, model_name):
             name=json.dumps(model_name, ensure_ascii=False),
             base_path=json.dumps(f"/models/{model_name}", ensure_ascii=False),
         ),
-        "batching.config": _BATCHING.format(directory=model_name, rows=max(BATCH_SIZES)),
+        "batching.config": _BATCHING.format(directory=model_name),
     }
     for name, text in texts.items():
         if not (model_dir / name).exists():

@@ -63,6 +63,7 @@ class Run:
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = pathlib.Path(path)
+        self._loaded: str | None = None
         self.config_file, self.checkpoints, self.model_file, self.metrics_file = (
             self.path / name for name in CONTENTS[:4]
         )
@@ -76,8 +77,7 @@ class Run:
         Args:
             overwrite: whether an earlier run here may be replaced.
         """
-        # Those of `pathlib` raise where there is no permission to look, or a name is too long.
-        holds_run = os.path.exists(self.config_file)
+        holds_run = self._is_there()
         if holds_run and not overwrite:
             there = "this run is finished" if self.model_file.exists() else "--resume continues it"
             raise checks.invalid(
@@ -89,6 +89,19 @@ class Run:
             raise checks.invalid(
                 "run", "a directory that is new, empty or holds a run", repr(str(self.path))
             )
+
+    def _is_there(self):
+        """Whether config.json is a run's: others have files of that name, too."""
+        # Those of `pathlib` raise where there is no permission to look, or a name is too long.
+        if not os.path.exists(self.config_file):
+            return False
+        try:
+            config = read_json(self.config_file)
+        except (OSError, ValueError):
+            # A damaged one is told by what lies beside it.
+            has_checkpoints = bool(checkpoints.Checkpoints(self.checkpoints).paths())
+            return has_checkpoints or self.model_file.exists()
+        return isinstance(config, dict) and {"format", "model"} <= config.keys()
 
     def create(self, config: Mapping[str, Any], overwrite: bool = False) -> None:
         """Starts a new run, replacing an earlier one's files if told to.
@@ -182,9 +195,18 @@ class Run:
             )
 
     def model_digest(self) -> str:
-        """A short hash of model.keras, which tells results of different trainings apart."""
+        """A short hash of model.keras, which tells results of different trainings apart.
+
+        Raises:
+            ValueError: another training has replaced the model that `load_model` gave.
+        """
         status = self.model_file.stat()
-        return _digest(self.model_file, status.st_ino, status.st_mtime_ns, status.st_size)
+        digest = _digest(self.model_file, status.st_ino, status.st_mtime_ns, status.st_size)
+        if self._loaded not in (None, digest):
+            raise checks.invalid(
+                "run", "the model that was loaded (it was replaced meanwhile)", repr(str(self.path))
+            )
+        return digest
 
     def load_model(self, **options: Any) -> "SeatbeltVAE":
         """The trained model: built from config.json, with tensors by name, shape and dtype.
@@ -194,19 +216,22 @@ class Run:
                 float32 what was trained in mixed precision.
 
         Raises:
-            ValueError: no run here, its training has not ended, or model.keras is damaged or holds
-                another model's weights.
+            ValueError: no run here, its training has not ended, or model.keras is damaged, holds
+                another model's weights, or was replaced while it was read.
         """
         self.check_trained()
         from seatbelt_tf import weights
 
-        model = self.new_model(**options)
+        self._loaded = None
+        model, self._loaded = self.new_model(**options), self.model_digest()
         weights.load(model, self.model_file)
+        self.model_digest()
         model.compile()
         return model
 
     def save_model(self, model: "SeatbeltVAE") -> None:
         """Writes model.keras, aside and renamed."""
+        self._loaded = None
         with replacing(self.model_file) as path:
             model.save(path)
 

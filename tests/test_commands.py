@@ -176,6 +176,18 @@ def test_programs_flags_and_extras_exist(page, flags):
     assert {flag.removeprefix("no") for flag in mentioned - known} <= known
 
 
+def test_recorded_commands_have_options_that_there_are(flags):
+    results = ROOT / "results"
+    records = [*results.glob("*.json"), *results.glob("reproduction/*/*/record.json")]
+    written = "".join(path.read_text(encoding="utf-8") for path in records)
+    tables = "".join(path.read_text(encoding="utf-8") for path in results.glob("*.md"))
+    commands = re.findall(r'"command": "(.*)"', written)
+    commands += re.findall(r"`(python -m .*?)`", tables)
+    assert len(commands) > 40
+    for words in map(str.split, commands):
+        assert _flags_in(words) <= flags[words[2]], words
+
+
 def test_every_command_of_the_readme_is_run_or_has_a_reason_not_to_be():
     shown = {_key(words) for words in _commands(ROOT / "README.md")}
     run = {*QUICK, *SLOW}

@@ -75,6 +75,44 @@ def test_foreign_directories_are_never_overwritten(tmp_path):
     assert (tmp_path / "thesis.tex").exists()
 
 
+@pytest.mark.parametrize("text", ['{"architectures": ["BertModel"]}', "[]", "{"])
+def test_a_directory_with_another_programs_configuration_is_foreign(text, tmp_path):
+    run = runs.Run(tmp_path)
+    (tmp_path / "figures").mkdir()
+    run.config_file.write_text(text)
+    (tmp_path / "figures" / "thesis.pdf").write_text("…")
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match="new, empty or holds a run"):
+            run.create(SMALLEST, overwrite)
+    assert run.config_file.read_text() == text
+    assert (tmp_path / "figures" / "thesis.pdf").exists()
+
+
+def test_a_run_whose_configuration_is_damaged_is_replaced_when_told_to(tmp_path):
+    run = runs.Run(tmp_path)
+    run.create(SMALLEST)
+    run.model_file.touch()
+    run.config_file.write_text("{")
+    with pytest.raises(ValueError, match="a new directory"):
+        run.create(SMALLEST)
+    run.create(SMALLEST, overwrite=True)
+    assert run.config()["model"] == SMALLEST["model"]
+
+
+def test_a_model_that_is_replaced_while_it_is_in_use_is_noticed(tmp_path):
+    run = runs.Run(tmp_path)
+    run.create(SMALLEST)
+    run.save_model(run.new_model())
+    digest = run.model_digest()
+    run.load_model()
+    assert run.model_digest() == digest
+    runs.Run(tmp_path).save_model(run.new_model())
+    with pytest.raises(ValueError, match="replaced meanwhile"):
+        run.model_digest()
+    run.load_model()
+    assert run.model_digest() != digest
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"format": 99}', "{}", '{"format": 1}', '{"format": 1, "model": {}}']
 )

@@ -67,14 +67,16 @@ class Events:
         """
         images = images[:MEASURED]
         pairs = np.stack([images[:SHOWN], model(images[:SHOWN]).numpy()])
-        traversals, names = evaluation.traverse(model, images, UNITS, PLACES)
         norms = evaluation.stddev_norms(model, images)
         with self._writer.as_default(step):
             note = "Validation images, and below each its reconstruction."
             tf.summary.image("reconstructions", _sheet(pairs), description=note)
-            note = f"One unit a row, from {PLACES[0]} to {PLACES[-1]} standard deviations."
-            tf.summary.image("traversals", _sheet(traversals), description=note)
-            tf.summary.text("traversed units", ", ".join(names))
+            # How far a unit goes is not told by a single image.
+            if len(images) > 1:
+                traversals, names = evaluation.traverse(model, images, UNITS, PLACES)
+                note = f"One unit a row, from {PLACES[0]} to {PLACES[-1]} standard deviations."
+                tf.summary.image("traversals", _sheet(traversals), description=note)
+                tf.summary.text("traversed units", ", ".join(names))
             for layer, values in enumerate(norms, 1):
                 tf.summary.histogram(f"stddev_norm/layer_{layer}", values)
         self._writer.flush()

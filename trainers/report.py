@@ -41,11 +41,13 @@ def write(run, config, model):
         "prior_samples": lambda: figures.image_grid(
             model.sample(32).numpy(), title="Prior samples"
         ),
-        "traversals": lambda: _traversals(model, images),
         "training_curves": lambda: figures.training_curves(
             {name: np.array(column) for name, column in run.read_metrics().items()}
         ),
     }
+    # Neither can be made of a single image.
+    if len(images) > 1:
+        drawn["traversals"] = lambda: _traversals(model, images)
     pairs = min(ATTACKED_PAIRS, len(images) // 2)
     if pairs:
         ancestors = battery_flags.usual_ancestors(config)

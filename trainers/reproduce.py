@@ -320,7 +320,7 @@ def _write(study):
         tables={title: rows for title, rows in report.tables.items() if rows},
         figures={title: figure for title, figure in report.figures.items() if figure is not None},
     )
-    directory = _results() / f"{name}-{zoo.dataset}"
+    directory = _results() / overview.name(name, zoo.dataset)
     writing.write(
         report,
         directory,

@@ -160,7 +160,33 @@ def test_other_addresses_are_refused(address):
         client.connect(address)
 
 
-@pytest.mark.parametrize("options", [{"retries": -1}, {"timeout": 0}])
+def test_predict_takes_what_arrays_and_bytes_may_come_as(address, batch):
+    files = [encode_image(np.full((32, 32), shade, np.uint8)) for shade in (0, 99)]
+    with client.connect(address) as seatbelt:
+        for images in (files, tuple(files), np.array(files, object)):
+            assert len(seatbelt.predict("encode_image_bytes", image_bytes=images)["embedding"]) == 2
+        seed = batch.seed[:2].tolist()
+        (samples,) = seatbelt.predict("sample", seed=seed).values()
+        np.testing.assert_array_equal(samples, seatbelt.sample(np.int64(seed))["sample"])
+        images = np.float64(batch.images[:2]).tolist()
+        assert len(seatbelt.predict("encode", images=images)["embedding"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda it: it.sample([[2**32 + 5, 0]]), "seed. Expected integers of 32 bits"),
+        (lambda it: it.sample([[0.9, 0]]), "seed. Expected .* integers. Received: float64"),
+        (lambda it: it.encode_image_bytes(b"PNG"), "a sequence of bytes. Received: bytes"),
+        (lambda it: it.predict("encode", images=[["a"]]), "an array of numbers or a sequence"),
+    ],
+)
+def test_what_cannot_be_sent_as_it_is_is_refused(ask, message):
+    with pytest.raises(ValueError, match=message):
+        ask(client.connect("http://localhost:1"))
+
+
+@pytest.mark.parametrize("options", [{"retries": -1}, {"timeout": 0}, {"timeout": float("inf")}])
 def test_no_attempts_and_no_time_are_refused(options):
     with pytest.raises(ValueError, match="at least 0 retries"):
         client.connect("http://localhost:1", **options)

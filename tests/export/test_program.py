@@ -185,7 +185,7 @@ def test_server_files_name_the_model(exported):
     config = text_format.Parse(text, config_messages.ModelServerConfig())
     (model,) = config.model_config_list.config
     assert (model.name, model.base_path) == ("seatbelt", "/models/seatbelt")
-    assert "max_batch_size { value: 32 }" in (directory / "batching.config").read_text()
+    assert "max_batch_size { value: 256 }" in (directory / "batching.config").read_text()
 
 
 FAMILY = {

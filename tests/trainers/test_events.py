@@ -81,6 +81,15 @@ def test_traversals_name_their_units(found):
     assert _image(found, "traversals").shape == (len(units) * 64, len(events.PLACES) * 64)
 
 
+def test_of_a_single_image_no_traversals_are_shown(run, tmp_path):
+    model = run.load_model()
+    writer = events.Events(tmp_path)
+    writer.views(1, model, _validation_images(run)[:1])
+    found = event_accumulator.EventAccumulator(str(tmp_path)).Reload()
+    assert "reconstructions" in found.Tags()["tensors"]
+    assert "traversals" not in found.Tags()["tensors"]
+
+
 def test_histograms_are_of_the_posteriors_widths_by_layer(run, found):
     images = _validation_images(run)[: events.MEASURED]
     for layer, (_, stddev) in enumerate(run.load_model().encode(images), 1):

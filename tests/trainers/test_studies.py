@@ -12,6 +12,7 @@ import threading
 
 import numpy as np
 import pytest
+from PIL import Image
 from programs import ROOT, SMALLEST, assert_refused, run_program, suggested
 
 from seatbelt_tf import datasets, runs
@@ -318,6 +319,34 @@ def test_records_of_experiments_that_are_no_more_are_left_out(tmp_path):
     text = (tmp_path / "README.md").read_text()
     assert "figure3" in text
     assert "figure0" not in text
+
+
+def test_a_folders_results_lie_beside_the_others_under_a_name_of_its_own(tmp_path):
+    assert overview.name("figure3", "swiss_roll") == "figure3-swiss_roll"
+    names = [overview.name("figure3", f"folder:{path}") for path in ("/a/../b", "/a_.._b")]
+    assert len(set(names)) == 2
+    for name in names:
+        (tmp_path / name).mkdir()
+        assert (tmp_path / name).parent == tmp_path
+        assert name.startswith("figure3-folder")
+
+
+@pytest.mark.parametrize(("dataset", "deepest"), [("sprites", 5), ("cifar10", 4), ("celeb_a", 4)])
+def test_sweeps_end_with_the_layers_that_there_are_sizes_for(dataset, deepest):
+    zoo = Zoo(scales.SCALES["paper"], dataset, None)
+    layers = {
+        cell.model.option("layers", 1) for cell in experiments.EXPERIMENTS["figureD9"].cells(zoo)
+    }
+    assert layers == {*range(1, deepest + 1)}
+
+
+def test_sweeps_of_a_folder_go_by_its_channels(tmp_path):
+    for mode, depths in (("L", (1, 2, 3, 4, 5)), ("RGB", (1, 2, 3, 4))):
+        (tmp_path / mode).mkdir()
+        for shade in range(3):
+            Image.new(mode, (8, 8), shade).save(tmp_path / mode / f"{shade}.png")
+        zoo = Zoo(scales.SCALES["cpu"], f"folder:{tmp_path / mode}", None)
+        assert zoo.depths == depths
 
 
 def test_the_commands_of_the_overview_take_the_dataset_of_their_row(tmp_path):

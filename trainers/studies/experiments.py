@@ -161,7 +161,7 @@ EXPERIMENTS = {
     ),
     "figure6": Experiment(
         "ELBO and reconstructions against β and depth",
-        lambda zoo: _grid(zoo, zoo.scale.depths, zoo.clean()),
+        lambda zoo: _grid(zoo, zoo.depths, zoo.clean()),
         ("chairs", "faces3d"),
     ),
     "figureA7": Experiment(
@@ -179,7 +179,7 @@ EXPERIMENTS = {
     ),
     "figureD9": Experiment(
         "Robustness and quality against β and depth",
-        lambda zoo: _grid(zoo, zoo.scale.depths, zoo.clean(), zoo.attack()),
+        lambda zoo: _grid(zoo, zoo.depths, zoo.clean(), zoo.attack()),
         ("chairs", "faces3d"),
     ),
     "figureE10": Experiment(

@@ -1,9 +1,18 @@
 """One table of all experiments of a scale: the paper's finding beside ours, time and command."""
 
 import pathlib
+import re
 
 from seatbelt_tf import runs, storage
+from trainers import kept
 from trainers.studies import experiments, tables
+
+
+def name(experiment, dataset):
+    """The name of the directory of an experiment on a dataset, beside README.md."""
+    plain = re.sub(r"[^A-Za-z0-9_-]", "_", dataset)
+    # Two folders may differ in what was replaced alone.
+    return f"{experiment}-{plain}" + (f"-{kept.digest(dataset)}" if plain != dataset else "")
 
 
 def write(directory):
@@ -38,12 +47,12 @@ def _rows(directory):
 
 
 def _link(record):
-    name = f"{record['experiment']}-{record['dataset']}"
+    own = name(record["experiment"], record["dataset"])
     command = f"--experiment={record['experiment']}"
     # Without it an experiment takes all of its datasets.
     if (record["dataset"],) != experiments.EXPERIMENTS[record["experiment"]].here:
         command += f" --dataset={record['dataset']}"
-    return f"[`{command}`]({name}), {record['dataset']}"
+    return f"[`{command}`]({own}), {record['dataset']}"
 
 
 def _unfinished(record):

@@ -1,7 +1,7 @@
 """The models of a study, and what may be measured of them, as cells name them."""
 
-from seatbelt_tf import presets
-from trainers.recipes import RECIPES
+from seatbelt_tf import datasets, presets
+from trainers.recipes import RECIPES, sizes_of
 from trainers.studies.cells import Measure, Model
 
 OBJECTIVES = ("latent_kl", "output", "latent_w2")
@@ -33,6 +33,14 @@ class Zoo:
     def has_classes(self):
         """Whether an image has one label, for classifiers."""
         return self.dataset in CLASSIFIED
+
+    @property
+    def depths(self):
+        """L of the sweeps: those that there are sizes for."""
+        is_named = self.dataset in presets.PRESETS
+        channels = None if is_named else datasets.info(self.dataset, self.data_dir).shape[2]
+        deepest = len(presets.PRESETS[sizes_of(self.dataset, channels)].latent_dims)
+        return tuple(depth for depth in self.scale.depths if depth <= deepest)
 
     def single(self, beta, seed=0, units=None, penalty="tc"):
         """A VAE (β = 1), β-TCVAE or β-VAE."""

@@ -253,7 +253,6 @@ def _panel(model, records, images, targets):
         "panel_adversarial_reconstructions": model(adversarial).numpy(),
         "panel_targets": targets[shown],
         "panel_target_reconstructions": model(targets[shown]).numpy(),
-        "panel_weights": records["weight"][chosen],
         "panel_shares": records["closed_share"][chosen],
         "panel_norms": relative[chosen],
     }

@@ -28,7 +28,6 @@ def clean(model, run, config, images):
         **found,
         "training_step": metrics["step"],
         "training_elbo": metrics["elbo"],
-        "training_images": config["training"]["steps"] * config["training"]["batch_size"],
         "images": test[:SHOWN],
         "reconstructions": rebuilt[:SHOWN],
     }

@@ -302,7 +302,7 @@ def _downstream(zoo, findings, setting):
                 ),
                 "clean, the attacked images": in_words(before),
                 "attacked, λ = 1": in_words(attacked),
-                "drop": in_words(attacked - before),
+                "drop": in_words(attacked.astype(float) - before),
                 "‖d‖, λ = 1": number(float(np.mean([each["distortion_norm"] for each in found]))),
             }
         )
@@ -310,18 +310,18 @@ def _downstream(zoo, findings, setting):
 
 
 def _clean(found, task):
-    """Whether a classifier is right on the images that are attacked, before: (A,) float."""
-    return found[f"clean_{task}"][found["rows"]].astype(float)
+    """Whether a classifier is right on the images that are attacked, before: (A,) bool."""
+    return found[f"clean_{task}"][found["rows"]].astype(bool)
 
 
 def _right(found, task):
-    """Whether it is right when the attacker sees it, too: (R, A) by radius, float."""
-    return found[f"end_to_end_{task}"].astype(float)
+    """Whether it is right when the attacker sees it, too: (R, A) by radius, bool."""
+    return found[f"end_to_end_{task}"].astype(bool)
 
 
 def _lost(found, task):
     """What that took away: (R, A)."""
-    return _clean(found, task) - _right(found, task)
+    return _clean(found, task).astype(float) - _right(found, task)
 
 
 def _end_to_end(zoo, findings, setting):
@@ -340,7 +340,7 @@ def _end_to_end(zoo, findings, setting):
             "attacked": [_right(one, task) for one in own],
             "lost": [_lost(one, task) for one in own],
             "attacked, more than the plain VAE's": [
-                _right(one, task) - _right(plain, task) for one, plain in both
+                _right(one, task).astype(float) - _right(plain, task) for one, plain in both
             ],
             "lost, less than the plain VAE's": [
                 _lost(plain, task) - _lost(one, task) for one, plain in both

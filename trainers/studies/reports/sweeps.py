@@ -126,7 +126,7 @@ def quality(zoo, findings):
     """Figure 6: ELBO without the penalty against β, and reconstructions."""
     scale = zoo.scale
     rows, curves = [], {"elbo": {}, "log_likelihood": {}}
-    for depth in scale.depths:
+    for depth in zoo.depths:
         label = "β-TCVAE, L = 1" if depth == 1 else f"Seatbelt-VAE, L = {depth}"
         found = [findings.of(zoo.of(beta, depth), zoo.clean()) for beta in scale.betas]
         for name, lines in curves.items():
@@ -185,9 +185,9 @@ def heat_maps(zoo, findings):
     """Figure D.9: β × L, with quality; and the most robust model of the VAE's quality."""
     scale, rows = zoo.scale, []
     names = {**common.MEASURES, "log_likelihood": "log p(x|z) (nats)"}
-    maps = {name: np.full((len(scale.depths), len(scale.betas)), np.nan) for name in names}
+    maps = {name: np.full((len(zoo.depths), len(scale.betas)), np.nan) for name in names}
     reference = common.value(findings.of(zoo.of(1.0, 1), zoo.clean()), "log_likelihood")
-    for row, depth in enumerate(scale.depths):
+    for row, depth in enumerate(zoo.depths):
         for column, beta in enumerate(scale.betas):
             model = zoo.of(beta, depth)
             quality = common.value(findings.of(model, zoo.clean()), "log_likelihood")
@@ -212,7 +212,7 @@ def heat_maps(zoo, findings):
     drawn = {
         label: charts.heat_map(
             maps[name],
-            rows=scale.depths,
+            rows=zoo.depths,
             columns=[f"{beta:g}" for beta in scale.betas],
             ylabel="L",
             xlabel="β",
@@ -241,7 +241,7 @@ def _training(zoo, findings):
     betas = min(zoo.scale.betas), max(zoo.scale.betas)
     models = {
         f"L = {depth}, β = {beta:g}": [zoo.of(beta, depth)]
-        for depth in zoo.scale.depths
+        for depth in zoo.depths
         for beta in betas
     }
     return common.training_curves(findings, zoo, models)
