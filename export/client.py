@@ -264,10 +264,16 @@ def _column(name, value):
     if array.dtype.kind == "f":
         return array.astype(np.float32)
     if array.dtype.kind not in "iu":
-        raise _invalid(name, "an array of numbers or a sequence of bytes", type(value).__name__)
+        raise ValueError(
+            f"Invalid value for {name}. Expected an array of numbers or a sequence of bytes. "
+            f"Received: {type(value).__name__}"
+        )
     limits = np.iinfo(np.int32)
     if array.size and not limits.min <= array.min() <= array.max() <= limits.max:
-        raise _invalid(name, "integers of 32 bits", f"{array.min()} to {array.max()}")
+        raise ValueError(
+            f"Invalid value for {name}. Expected integers of 32 bits. "
+            f"Received: {array.min()} to {array.max()}"
+        )
     return array.astype(np.int32)
 
 
@@ -275,12 +281,10 @@ def _seed(seed):
     """A seed as an array of integers: others are not rounded to some."""
     array = np.asarray(seed)
     if array.dtype.kind not in "iu":
-        raise _invalid("seed", "(M, 2) integers", f"{array.dtype}")
+        raise ValueError(
+            f"Invalid value for seed. Expected (M, 2) integers. Received: {array.dtype}"
+        )
     return array
-
-
-def _invalid(name, expected, received):
-    return ValueError(f"Invalid value for {name}. Expected {expected}. Received: {received}")
 
 
 def _json(value):

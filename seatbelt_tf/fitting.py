@@ -10,9 +10,13 @@ import tensorflow as tf
 
 from seatbelt_tf import checks, draws, guards, pixels, replicas
 
+_OF_THE_NETWORKS = ("image_shape", "latent_dims", "inference", "likelihood_from", "defences")
+
 
 class Fitting(keras.Model):
     """The training of `SeatbeltVAE`, whose networks and objective it knows by their names alone."""
+
+    _traced_of: dict[str, Any] | None
 
     def _make_metrics(self):
         names = ["loss", "elbo", "log_likelihood"]
@@ -45,28 +49,26 @@ class Fitting(keras.Model):
         Raises:
             ValueError: before the first step: wrong shape or type, no images, fewer images than
                 a batch, pixels that are not finite or not in [-1, 1], weights of images, a
-                loss, or batches that `accumulate` does not divide on every replica (of a dataset
-                the first is looked at).
+                loss or metrics, batches that replicas and `accumulate` do not divide (of a
+                dataset the first is looked at), fewer images in `dataset_size` than there are, or
+                an attribute that the networks were made by and that was set since.
         """
-        # Overridden, `compile` would not be called when a model is loaded.
-        if self.loss is not None:
-            raise checks.invalid("loss", "None: the objective is the model's own", repr(self.loss))
+        self._check_compiled()
         given = inspect.signature(super().fit).bind(x, y, batch_size, *args, **kwargs).arguments
         for weights in ("sample_weight", "class_weight"):
             if given.get(weights) is not None:
                 raise checks.invalid(weights, "None: images are weighed equally", "weights")
         images_a_step, range_warning = pixels.check_data(x, batch_size, self.image_shape, "x")
-        last, validation = 0, given.get("validation_data")
+        trained, validation = images_a_step, given.get("validation_data")
         if not isinstance(x, tf.data.Dataset):
             share = given.get("validation_split") or 0.0
             # Keras looks at either, the data first.
             trained = len(x) if validation is not None else math.floor(len(x) * (1 - share))
-            last = trained % images_a_step
         parts = checks.positive_integer("accumulate", self.accumulate)
-        whole = parts * self.distribute_strategy.num_replicas_in_sync if parts > 1 else 1
-        if images_a_step % whole or last % whole:
-            sizes = f"{images_a_step}{f', the last {last}' if last else ''}"
-            raise checks.invalid("accumulate", f"a divisor of all batches ({sizes} images)", parts)
+        self._check_divided(trained, images_a_step, parts)
+        if self.tc_estimator == "mss" and self.dataset_size < trained:
+            received = self.dataset_size
+            raise checks.invalid("dataset_size", f"at least the {trained} images given", received)
         if not self.is_adapted():
             raise checks.invalid("model", "adapt(images) called before fit", "not adapted")
         for message in (self.small_batch_warning(images_a_step), range_warning):
@@ -78,7 +80,10 @@ class Fitting(keras.Model):
         if validation is not None:
             is_pair = isinstance(validation, (tuple, list))
             images = validation[0] if is_pair else validation
-            pixels.check_data(images, None, self.image_shape, "validation_data")
+            size, _ = pixels.check_data(images, None, self.image_shape, "validation_data")
+            size = given.get("validation_batch_size") or batch_size or size
+            self._check_divided(_count(images, size), size)
+        self._trace_again_if_changed()
         return super().fit(x, y, batch_size, *args, **kwargs)
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -92,13 +97,52 @@ class Fitting(keras.Model):
         Raises:
             ValueError: see `fit`.
         """
-        pixels.check_data(x, None, self.image_shape, "x")
+        self._check_compiled()
+        size, _ = pixels.check_data(x, None, self.image_shape, "x")
+        given = inspect.signature(super().evaluate).bind(x, *args, **kwargs).arguments
+        size = given.get("batch_size") or size
+        self._check_divided(_count(x, size), size)
+        self._trace_again_if_changed()
         return super().evaluate(x, *args, **kwargs)
+
+    def _check_compiled(self):
+        """Raises ValueError if `compile` was given what training would not look at."""
+        # Overridden, `compile` would not be called when a model is loaded.
+        given = self.get_compile_config() or {}
+        for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
+            if given.get(name) is not None:
+                expected = "None: the objective and what is shown of it are the model's own"
+                raise checks.invalid(name, expected, repr(given[name]))
+
+    def _check_divided(self, images, images_a_step, parts=1):
+        """Raises ValueError unless every batch gives each replica as many images in each part."""
+        count = self.distribute_strategy.num_replicas_in_sync
+        last = images % images_a_step
+        if images_a_step % (parts * count) or last % (parts * count):
+            sizes = f"{images_a_step}{f', the last {last}' if last else ''}"
+            if parts > 1:
+                expected = f"a divisor of all batches ({sizes} images)"
+                raise checks.invalid("accumulate", expected, parts)
+            expected = f"batches that {count} replicas divide"
+            raise checks.invalid("batch_size", expected, f"{sizes} images")
+
+    def _trace_again_if_changed(self):
+        """Options are read when a step is traced: Keras would go on with the ones of the first."""
+        now = {**{name: getattr(self, name) for name in self._options}, "parts": self.accumulate}
+        for name in _OF_THE_NETWORKS:
+            if now[name] != self._built_of[name]:
+                expected = f"{self._built_of[name]}, which the networks were made by"
+                raise checks.invalid(name, expected, repr(now[name]))
+        if self._traced_of not in (None, now):
+            self.train_function = self.test_function = None
+        self._traced_of = now
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One update from a (M, H, W, C) batch: on each replica, its part of the global batch."""
         images = self._batch(data)
-        step = tf.identity(self.optimizer.iterations)
+        # Where an optimizer accumulates gradients its `iterations` stands still in between.
+        optimizer: Any = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        step = tf.identity(optimizer._iterations)
         statistics = self.non_trainable_variables
         with pixels.assert_pixels(images, "at step", step):
             before = [tf.identity(variable.value) for variable in statistics]
@@ -153,6 +197,11 @@ class Fitting(keras.Model):
         for name, mean in self._means.items():
             mean.update_state(values[name], weights.get(name))
         return {name: mean.result() for name, mean in self._means.items()}
+
+
+def _count(images, size):
+    """How many images an array has; as many as a batch, `size`, of a dataset."""
+    return size if isinstance(images, tf.data.Dataset) else len(images)
 
 
 def _by_name(terms):

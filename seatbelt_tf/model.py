@@ -140,6 +140,8 @@ class SeatbeltVAE(Fitting):
         self._options = tuple(options)
         for name, value in options.items():
             setattr(self, name, value)
+        self._built_of = options
+        self._traced_of = None
         self._defences = stack.Defences(self.defences)
         self._make_networks()
         self._defences.build(self)

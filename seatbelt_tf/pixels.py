@@ -65,6 +65,21 @@ def check_images(values, image_shape, name="images"):
     return values
 
 
+def check_finite(values: ArrayLike, image_shape: Sequence[int], name: str) -> np.ndarray:
+    """Images of whatever range as a float32 array, (B, H, W, C).
+
+    Raises:
+        ValueError: a wrong shape or type, no images, or pixels that are not finite.
+    """
+    values = np.asarray(values)
+    check_spec(tf.TensorShape(values.shape), tf.as_dtype(values.dtype), image_shape, name)
+    if not len(values):
+        raise checks.invalid(f"{name}.shape", "at least one image", values.shape)
+    if not np.all(np.isfinite(values)):
+        raise checks.invalid(name, "finite pixels", "NaN or infinity")
+    return values.astype(np.float32, copy=False)
+
+
 def check_bounds(bounds: tuple[float, float]) -> tuple[float, float]:
     """(lower, upper) of pixels as two floats, which may be infinite.
 

@@ -342,11 +342,47 @@ def test_images_that_seem_to_be_in_another_range_are_warned_of(monkeypatch):
     model.fit(_images())
 
 
-def test_a_loss_beside_the_models_own_is_refused():
+@pytest.mark.parametrize(
+    ("name", "value"), [("loss", "mse"), ("metrics", ["mse"]), ("weighted_metrics", ["mse"])]
+)
+def test_losses_and_metrics_beside_the_models_own_are_refused(name, value):
     model = _model()
-    model.compile(optimizer="adam", loss="mse")
-    with pytest.raises(ValueError, match="the objective is the model's own"):
+    model.compile(optimizer="adam", **{name: value})
+    for method in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match=f"{name}. Expected None: the objective"):
+            method(_images())
+
+
+def test_steps_whose_gradients_are_accumulated_draw_other_noise():
+    model = _model(latent_dims=(4,))
+    model.compile(keras.optimizers.SGD(1e-9, gradient_accumulation_steps=4))
+    elbos = [float(model.train_on_batch(_images(), return_dict=True)["elbo"]) for _ in range(3)]
+    assert len(set(elbos)) == 3
+    assert int(model.optimizer.iterations) == 0
+
+
+def test_options_that_are_set_between_two_trainings_count():
+    model = _model(latent_dims=(4,), penalty="kl", beta=1.0)
+    model.compile(keras.optimizers.SGD(0.0))
+
+    def ratio():
+        seen = model.fit(_images(), batch_size=16, verbose=0).history
+        return seen["loss"][0] / -seen["elbo"][0]
+
+    assert ratio() == pytest.approx(1.0, abs=1e-6)
+    model.beta = 1000.0
+    assert ratio() > 1.01
+    model.latent_dims = (5,)
+    with pytest.raises(ValueError, match="Expected \\(4,\\), which the networks were made by"):
         model.fit(_images())
+
+
+def test_fewer_images_in_a_dataset_than_are_given_are_refused():
+    model = _model(latent_dims=(4,), tc_estimator="mss", dataset_size=15)
+    data = tf.data.Dataset.from_tensors(_images())
+    for images in (_images(), data):
+        with pytest.raises(ValueError, match="Expected at least the 16 images"):
+            model.fit(images, batch_size=8 if images is not data else None)
 
 
 def test_keras_is_told_of_shapes_and_metrics_and_an_embedding_is_that_of_the_posteriors(untouched):

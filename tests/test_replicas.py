@@ -46,6 +46,24 @@ for estimator in ("mws", "mss"):
         assert error <= 1e-5 * size, (error, size, a.shape)
     for a, b in zip(one[2], two[2]):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    model = SeatbeltVAE(image_shape=(32, 32, 1), latent_dims=(1,), beta=6.0)
+    model.compile(optimizer="sgd")
+for ask in (
+    lambda: model.fit(images[:9], batch_size=8),
+    lambda: model.evaluate(images[:9], batch_size=8),
+    lambda: model.fit(images, batch_size=12, validation_data=images[:9], validation_batch_size=8),
+):
+    try:
+        ask()
+    except ValueError as error:
+        assert "Expected batches that 2 replicas divide. Received: batch_size=8, the last 1" in (
+            str(error)
+        ), error
+    else:
+        raise AssertionError("not refused")
+model.evaluate(images, batch_size=8, verbose=0)
 print("equal")
 """
 

@@ -25,6 +25,7 @@ class AttackResult(NamedTuple):
         divergence: (B,) the divergence part of Δ alone, as minimised.
         unattacked_divergence: (B,) the same at d = 0.
         fresh_divergence: (B,) the divergence part again, with ancestors drawn afresh.
+        unattacked_fresh_divergence: (B,) the same at d = 0.
         distortion_norm: (B,) ‖d‖₂, pixels in [-1, 1].
         projected_gradient_norm: (B,) ‖P(x − ∇Δ) − x‖∞ at the result; at d = 0, where λ‖d‖₂ has
             no gradient, with the subgradient that makes it smallest.
@@ -41,6 +42,7 @@ class AttackResult(NamedTuple):
     divergence: np.ndarray
     unattacked_divergence: np.ndarray
     fresh_divergence: np.ndarray
+    unattacked_fresh_divergence: np.ndarray
     distortion_norm: np.ndarray
     projected_gradient_norm: np.ndarray
     evaluations: np.ndarray
@@ -215,6 +217,7 @@ class Attack:
         return AttackResult(
             distortion=best.adversarial - images,
             fresh_divergence=self._fresh_divergence(best.adversarial, targets),
+            unattacked_fresh_divergence=self._fresh_divergence.of_pairs(images, targets),
             first_loss=first_loss,
             **best._asdict(),
         )

@@ -101,11 +101,14 @@ def restart_gain(result: AttackResult) -> Diagnosis:
 def fresh_draws(result: AttackResult) -> Diagnosis:
     """Median share of what attacks gained that fresh draws take away.
 
-    Only attacks that lowered the divergence noticeably are counted.
+    Gains are held against each other, not what is left: the divergence of ancestors at their means,
+    which have no noise to fit, differs from that of draws. Only attacks that lowered the divergence
+    noticeably are counted.
     """
     gain = result.unattacked_divergence - result.divergence
     counted = gain > NEGLIGIBLE * np.abs(result.unattacked_divergence)
-    lost = (result.fresh_divergence - result.divergence)[counted] / gain[counted]
+    fresh = result.unattacked_fresh_divergence - result.fresh_divergence
+    lost = (gain - fresh)[counted] / gain[counted]
     return _diagnosis(
         "fresh_draws",
         np.median(lost) if lost.size else 0.0,

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from seatbelt_tf import checks
+from seatbelt_tf import checks, pixels
 from seatbelt_tf.attacks import objectives
 from seatbelt_tf.attacks.compiled import Compiled
 from seatbelt_tf.attacks.victim import Attackable, Decodable, latents
@@ -50,6 +50,7 @@ class FreshDivergence:
     """
 
     def __init__(self, victim, objective, layers, seed, draws=DRAWS):
+        self._image_shape = victim.image_shape
         goal = objectives.find(objective)
         noise = draw(victim, draws, seed)
 
@@ -61,7 +62,12 @@ class FreshDivergence:
 
     def __call__(self, images, targets):
         """(B, H, W, C) images, attacked or not, and targets -> (B,) nats or distances, NumPy."""
-        return _scored(self._divergence, images, targets)
+        return _scored(self._divergence, self._image_shape, images=images, targets=targets)
+
+    def of_pairs(self, images, targets):
+        """The same where many rows are the same pair: each is computed once."""
+        sources, ends, rows = _distinct(np.asarray(images), np.asarray(targets))
+        return self(sources, ends)[rows]
 
 
 def score(
@@ -86,7 +92,8 @@ def score(
         `Score`.
 
     Raises:
-        ValueError: the victim has no decoder.
+        ValueError: the victim has no decoder; images of another shape or type than its own, as many
+            of each, or pixels that are not finite.
     """
     return Scorer(victim, seed, draws)(images, targets, adversarial)
 
@@ -95,6 +102,7 @@ class Scorer:
     """`score` set up once and traced once, for several batteries on one victim."""
 
     def __init__(self, victim: Decodable, seed: int = 0, draws: int = DRAWS) -> None:
+        self._image_shape = victim.image_shape
         noise = draw(victim, draws, seed)
 
         def loss(images, targets):
@@ -106,15 +114,14 @@ class Scorer:
 
     def target_loss(self, images: ArrayLike, targets: ArrayLike) -> np.ndarray:
         """−log p(x_t | z), z ~ q(z | x), averaged over the draws: (B, H, W, C) twice -> (B,)."""
-        return _scored(self._loss, images, targets)
+        return _scored(self._loss, self._image_shape, images=images, targets=targets)
 
     def __call__(self, images: ArrayLike, targets: ArrayLike, adversarial: ArrayLike) -> Score:
         """Arguments of `score` -> `Score`."""
-        images, targets = np.asarray(images), np.asarray(targets)
-        # Most batteries attack a pair under many weights: its ends are computed once.
-        both = np.stack([images, targets], axis=1)
-        pairs, rows = np.unique(both.reshape(len(both), -1), axis=0, return_inverse=True)
-        sources, ends = np.moveaxis(pairs.reshape(-1, *both.shape[1:]), 1, 0)
+        images, targets, adversarial = _checked(
+            self._image_shape, images=images, targets=targets, adversarial=adversarial
+        )
+        sources, ends, rows = _distinct(images, targets)
         floor, ceiling = (self.target_loss(seen, ends)[rows] for seen in (ends, sources))
         target_loss = self.target_loss(adversarial, targets)
         return Score(target_loss, floor, ceiling, closed_share(target_loss, floor, ceiling))
@@ -149,6 +156,25 @@ def draw(victim: Attackable, draws: int, seed: int, purpose: int = SCORES) -> tu
     )
 
 
-def _scored(function, images, targets):
-    ends = (np.asarray(array, np.float32) for array in (images, targets))
-    return in_batches(function, *ends, size=SCORED_AT_ONCE)
+def _scored(function, image_shape, **ends):
+    return in_batches(function, *_checked(image_shape, **ends), size=SCORED_AT_ONCE)
+
+
+def _checked(image_shape, **ends):
+    """(B, H, W, C) images by name, as float32 arrays of the same B."""
+    arrays = [pixels.check_finite(images, image_shape, name) for name, images in ends.items()]
+    counts = [len(images) for images in arrays]
+    if len(set(counts)) > 1:
+        raise checks.invalid(", ".join(ends), "as many images of each", counts)
+    return arrays
+
+
+def _distinct(images, targets):
+    """The pairs that differ, and which one each row is: (P, H, W, C) twice and (B,).
+
+    Most batteries attack a pair under many weights: what is of its ends is computed once.
+    """
+    both = np.stack([images, targets], axis=1)
+    pairs, rows = np.unique(both.reshape(len(both), -1), axis=0, return_inverse=True)
+    sources, ends = np.moveaxis(pairs.reshape(-1, *both.shape[1:]), 1, 0)
+    return sources, ends, rows

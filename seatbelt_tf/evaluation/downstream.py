@@ -194,7 +194,7 @@ def end_to_end_attack(
     """
 
     def margin(images, labels):
-        values = logits(images)
+        values, labels = logits(images), tf.cast(labels, tf.int64)
         is_own = tf.one_hot(labels, values.shape[1], True, False)
         others = tf.where(is_own, values.dtype.min, values)
         own = tf.gather(values, labels, batch_dims=1)
@@ -247,7 +247,7 @@ def _checked(name, images, labels):
         )
     if len(np.unique(labels)) < 2:
         raise checks.invalid(f"{name} labels", "two classes or more", np.unique(labels))
-    return images, labels
+    return images, labels.astype(np.int64)
 
 
 def _classes(logits, values):

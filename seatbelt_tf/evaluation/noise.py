@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from seatbelt_tf import checks
+from seatbelt_tf import checks, pixels
 from seatbelt_tf.attacks import scoring
 from seatbelt_tf.attacks.victim import Attackable, Decodable
 from seatbelt_tf.batches import in_batches
@@ -28,10 +28,11 @@ def noisy_log_likelihood(
         (M,) nats, NumPy.
 
     Raises:
-        ValueError: the scale is negative or not finite.
+        ValueError: the scale is negative or not finite, or `images` are not finite images of the
+            victim's shape.
     """
     checks.finite_number("scale", scale, minimum=0)
-    images = np.asarray(images, np.float32)
+    images = pixels.check_finite(images, victim.image_shape, "images")
     rng = np.random.default_rng(checks.seed("seed", seed))
     noisy = images + np.float32(scale) * rng.standard_normal(images.shape, np.float32)
     return -scoring.Scorer(victim, seed, draws).target_loss(noisy, images)
@@ -46,9 +47,13 @@ def stddev_norms(model: Attackable, images: ArrayLike) -> tuple[np.ndarray, ...]
 
     Returns:
         Tuple of (M,) by layer, bottom first, NumPy.
+
+    Raises:
+        ValueError: not finite images of the model's shape.
     """
+    images = pixels.check_finite(images, model.image_shape, "images")
 
     def norms(batch):
         return tf.stack([tf.norm(stddev, axis=1) for _, stddev in model.posteriors(batch)], axis=1)
 
-    return tuple(in_batches(norms, np.asarray(images, np.float32)).T)
+    return tuple(in_batches(norms, images).T)

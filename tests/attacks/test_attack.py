@@ -454,7 +454,11 @@ def test_redrawn_ancestors_are_those_of_the_seed(model):
 
 def _result(**fields):
     defaults = {name: np.ones(4) for name in attacks.AttackResult._fields if name not in fields}
-    usual = {"status": np.zeros(4, int), "unattacked_divergence": np.full(4, 10.0)}
+    usual = {
+        "status": np.zeros(4, int),
+        "unattacked_divergence": np.full(4, 10.0),
+        "unattacked_fresh_divergence": np.full(4, 10.0),
+    }
     return attacks.AttackResult(**(defaults | usual | fields))
 
 
@@ -468,6 +472,14 @@ def _result(**fields):
         ({"fresh_divergence": np.full(4, 5.0)}, {"fresh_draws"}),
         # Negative, as of the output attack.
         ({"divergence": np.full(4, -9.0), "fresh_divergence": np.full(4, -5.0)}, {"fresh_draws"}),
+        # Draws cost as much before the attack as after it.
+        (
+            {
+                "fresh_divergence": np.full(4, 5.0),
+                "unattacked_fresh_divergence": np.full(4, 14.0),
+            },
+            set(),
+        ),
     ],
 )
 def test_each_check_of_a_battery_fires_on_its_own_fault(fields, expected):
@@ -640,4 +652,7 @@ def test_the_fresh_divergence_is_averaged_over_draws_that_the_attack_has_not_see
     np.testing.assert_allclose(result.divergence, seen, rtol=1e-3)
     fresh = averaged(scoring.draw(model, 16, 6))
     np.testing.assert_allclose(result.fresh_divergence, fresh, rtol=1e-3)
+    result = result._replace(adversarial=images)
+    before = averaged(scoring.draw(model, 16, 6))
+    np.testing.assert_allclose(result.unattacked_fresh_divergence, before, rtol=1e-3)
     assert not np.any(np.isclose(seen, fresh, rtol=1e-2))

@@ -50,6 +50,18 @@ def unharmed():
     return _evaluate(stay)
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int8])
+def test_labels_may_be_integers_of_any_width(kind):
+    images, labels = TEST[0][:6], TEST[1][:6]
+
+    def attacked(labels):
+        return downstream.end_to_end_attack(
+            lambda x: tf.reduce_mean(x, [1, 2]) * [[-1.0, 0.0, 1.0]], images, labels, 0.5, steps=3
+        )
+
+    np.testing.assert_array_equal(attacked(labels.astype(kind)), attacked(labels))
+
+
 def test_an_attack_that_succeeds_costs_all_accuracy_and_one_that_does_nothing_costs_none(unharmed):
     misled = _evaluate(become_the_target)
     for task in downstream.TASKS:

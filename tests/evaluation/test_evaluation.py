@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import victims
 
+from seatbelt_tf import attacks
 from seatbelt_tf.evaluation import disentanglement, noise, traverse
+
+SHAPE = (4, 4, 1)
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.5, 1.0])
@@ -37,6 +40,30 @@ def test_a_traversal_moves_the_most_informative_units_one_at_a_time():
         np.testing.assert_allclose(flat[row, :, unit], expected, rtol=1e-5, atol=1e-6)
         others = np.delete(np.arange(16), unit)
         np.testing.assert_array_equal(flat[row][:, others], np.tile(first[others], (3, 1)))
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((2, *SHAPE), np.uint8), "floating-point pixels"),
+        (np.zeros(SHAPE, np.float32), "Expected \\(M, 4, 4, 1\\)"),
+        (np.full((2, *SHAPE), np.nan, np.float32), "finite pixels"),
+        (np.zeros((0, *SHAPE), np.float32), "at least one image"),
+    ],
+)
+def test_what_are_no_images_is_refused(images, message):
+    model = victims.Copy(0.3)
+    good = np.zeros((2, *SHAPE), np.float32)
+    for measure in (
+        lambda: noise.stddev_norms(model, images),
+        lambda: noise.noisy_log_likelihood(model, images, 0.1),
+        lambda: attacks.score(model, good, good, images),
+        lambda: attacks.score(model, images, good, good),
+    ):
+        with pytest.raises(ValueError, match=message):
+            measure()
+    with pytest.raises(ValueError, match="as many images of each"):
+        attacks.score(model, good, good, good[:1])
 
 
 def test_negative_noise_is_refused():
