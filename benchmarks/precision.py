@@ -39,8 +39,9 @@ def train(precision, seed, steps):
     run = runs.Run(pathlib.Path(f"runs/precision/{precision}_seed{seed}_{steps}"))
     options = "--preset=fast", "--layers=4", f"--seed={seed}", f"--steps={steps}"
     found = scores(run, *options, FLAGS[precision])
-    # The first report waited for the step to be traced.
-    rates = run.read_metrics()["images_per_second"][1:]
+    # The first report waited for the step to be traced; a short training has no other.
+    rates = run.read_metrics()["images_per_second"]
+    rates = rates[1:] or rates
     return {
         "precision": precision,
         "seed": seed,
