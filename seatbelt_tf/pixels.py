@@ -71,12 +71,18 @@ def check_finite(values: ArrayLike, image_shape: Sequence[int], name: str) -> np
     Raises:
         ValueError: a wrong shape or type, no images, or pixels that are not finite.
     """
+    values = _some_images(values, image_shape, name)
+    if not np.all(np.isfinite(values)):
+        raise checks.invalid(name, "finite pixels", "NaN or infinity")
+    return values
+
+
+def _some_images(values: ArrayLike, image_shape: Sequence[int], name: str) -> np.ndarray:
+    """At least one image of this shape, whatever its pixels: (B, H, W, C) float32."""
     values = np.asarray(values)
     check_spec(tf.TensorShape(values.shape), tf.as_dtype(values.dtype), image_shape, name)
     if not len(values):
         raise checks.invalid(f"{name}.shape", "at least one image", values.shape)
-    if not np.all(np.isfinite(values)):
-        raise checks.invalid(name, "finite pixels", "NaN or infinity")
     return values.astype(np.float32, copy=False)
 
 
@@ -116,11 +122,7 @@ def check_within(
             bounds that nothing is within.
     """
     lower, upper = check_bounds(bounds)
-    values = np.asarray(images)
-    check_spec(tf.TensorShape(values.shape), tf.as_dtype(values.dtype), image_shape, name)
-    if not len(values):
-        raise checks.invalid(f"{name}.shape", "at least one image", values.shape)
-    values = values.astype(np.float32)
+    values = _some_images(images, image_shape, name)
     width = upper - lower
     slack = RANGE_TOLERANCE * width / 2 if np.isfinite(width) else 0.0
     lowest, highest = values.min(), values.max()
